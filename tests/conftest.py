@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 SYSTEM = HERE / "system"
 #: Longest value in the name of a test, in characters.
 LONGEST_ID = 200
-#: These files are not collected, except one that is named on the command line.
+#: The files of `PATCHED` import Locust, which patches the process, so they are collected only if the command line names
+#: them.
 collect_ignore = list(PATCHED)
 #: Files of `PATCHED` that were collected because the command line names them.
 _named: list[str] = []
@@ -68,10 +69,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
 
 
-# Of thousands of tests, which are in hundreds of files.
+# Cached, because there are thousands of tests in only hundreds of files.
 @cache
 def _is_slow(path: Path) -> bool:
-    """Return whether a file of tests belongs to the slow layer."""
+    """Return whether a test file is in the folder system/, whose tests are slow."""
     return SYSTEM in path.parents
 
 

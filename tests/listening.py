@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-#: How often an HTTP server looks whether it is to end: twice a second by default, for which each test would wait.
+#: How often an HTTP server checks whether to end, in seconds. With the default of 0.5 s, each test would wait that
+#: long.
 _POLL_S = 0.01
 
 

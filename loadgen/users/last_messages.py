@@ -21,8 +21,8 @@ _Kept = tuple[int, bytes | bytearray | int, str | None]
 class LastMessages:
     """Keeps the last messages of one life of a connection.
 
-    A subscribe message is kept as its channel only: it often holds a token, and a thousand clients would hold a
-    thousand of them.
+    Of a subscribe message only the channel and the size are kept, because the message often holds a token. To keep one
+    token for each of a thousand clients would take much memory.
     """
 
     __slots__ = ("_fourth", "_receive", "_second", "_service", "_third", "_top")

@@ -2,7 +2,7 @@
 
 
 class Numbers:
-    """Numbers one client's publish requests and events, both those of its schedule and those that a delivery causes."""
+    """Numbers all publish requests of one client and their events: scheduled ones, and replies to deliveries."""
 
     __slots__ = ("_events", "_requests")
 
@@ -10,7 +10,7 @@ class Numbers:
         self._requests = self._events = 0
 
     def next(self, events: int) -> tuple[int, range]:
-        """Return the number of the next request, and those of its events."""
+        """Return the number of the next request, and the numbers of its events; ``events`` is their count."""
         number, first = self._requests, self._events
         self._requests, self._events = number + 1, first + events
         return number, range(first, self._events)

@@ -51,7 +51,8 @@ class OpenRequest:
 
 
 #: Called with a settled request, the service's answer or None, the answer's arrival in ns, the status and error for the
-#: record, and the reason for each refused event by its index. These are arguments, since a tuple would cost 0.2 µs.
+#: record, and the reason for each refused event by its index. They are separate arguments, since packing them into a
+#: tuple would cost 0.2 µs.
 OnSettled = Callable[
     [OpenRequest, PublishAnswer | None, int | None, str, str | None, Mapping[int, str]], object
 ]
@@ -124,7 +125,7 @@ class OpenRequests:
         status: str,
         error: str | None,
     ) -> None:
-        """Record the outcome of a request that a lane had sent; see `users.direct`."""
+        """Record the outcome of a direct publish, which C code sent and left to Python; see `users.direct`."""
         number, _, first, channel, intended_ns, slot_ns, sent_ns, sizes, remote, cause = given
         self._open[number] = OpenRequest(
             *(

@@ -163,8 +163,8 @@ class Client:
         )
         return HttpSender(service, client, run.recorder.undecodable)
 
-    # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks. The first
-    # is the user's own if the client rests then.
+    # A greenlet takes some 8 KB for its two stacks, so a client has one for connecting only while it connects. If the
+    # client rests (see `resting`), it connects the first time in the greenlet that Locust started for its user.
 
     def _connect(self, connection: ClientConnection) -> None:
         """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over.
@@ -185,7 +185,7 @@ class Client:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
                 if run.logins.own(self._plan):
-                    # Only this client's login is refused, so only this client stays away.
+                    # The service refused this client's own login, so the other clients are not affected.
                     told = f"the service refused the login: {error}"
                     if not self._reconnects.was_connected:
                         run.logins.refused(self._plan, told)

@@ -5,7 +5,7 @@ from random import Random
 from loadgen.resolve import Behaviour, LifetimePlan
 
 #: Values of `intent` in the record: the reason for which a client itself ended its connection or subscription. `DROP`
-#: is followed by the drop's number.
+#: is followed by the number of the drop in the scenario, as in `drop 2`.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
 #: Value of `intent` for a connection that a failure of the harness ended: deliveries after that were not observed.
 HARNESS_FAILURE = "harness failure"

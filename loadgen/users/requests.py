@@ -33,7 +33,10 @@ class Maker(Protocol):
         """Return the JSON text of the next event's members, without braces; raises UnmadeError."""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Count a failure of user code: its members made a refused event larger than the service accepts."""
+        """Count a failure of user code: the service refused an event because its members made it too large.
+
+        ``size_bytes`` is the event's size, ``most_bytes`` the largest that the service accepts.
+        """
 
 
 class PublishRequests:
@@ -60,8 +63,8 @@ class PublishRequests:
     ) -> None:
         """``rows`` holds the data rows of the next request; its content changes with each request.
 
-        ``payload_bytes`` is the size up to which events are padded; default is the content of the client's
-        schedule.
+        ``payload_bytes`` is the size up to which events are padded. If it is None, the client's schedule determines
+        their content and size.
         """
         self._run = run
         self._client = client

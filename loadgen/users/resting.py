@@ -20,7 +20,7 @@ class Resting(Greenlet):  # type: ignore[misc]  # gevent has no types
     """The greenlet of a user that waits for the end of the run; `WorkerRun.start_at_end` starts it."""
 
     def __init__(self, user: User, run: WorkerRun, end: Callable[[], None]) -> None:
-        """``end`` ends the user's client. It is also called, in a greenlet of its own, if this one is killed first."""
+        """``end`` ends the user's client. If this greenlet is killed before it starts, another one calls ``end``."""
         # Locust finds the user of a greenlet by its first argument.
         super().__init__(None, user)
         self._of_run = run
@@ -43,10 +43,10 @@ def _end_if_killed(resting: Resting) -> None:
 
 
 def rest(user: Any, run: WorkerRun, end: Callable[[], None]) -> bool:
-    """Let the calling greenlet, which Locust started for ``user``, end before the user does.
+    """Replace the calling greenlet, which Locust started for ``user``, by one that takes less memory.
 
-    Until ``end`` has been called at the end of the run, Locust sees another greenlet as the user's, which takes less
-    memory. Return False, and change nothing, if the calling greenlet is not the user's.
+    The caller may then return: Locust sees the new greenlet as the user's, and at the end of the run the new greenlet
+    calls ``end``. Return False, and change nothing, if the calling greenlet is not the user's.
     """
     greenlet = gevent.getcurrent()
     if user.greenlet is not greenlet:

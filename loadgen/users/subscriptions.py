@@ -33,7 +33,8 @@ class State(Enum):
     REFUSED = "the service has said no"
     ENDED = "given up, or its connection has ended"
 
-    # `Enum` hashes a member's name in Python, which takes ten times as long; there is one object for each member.
+    # `Enum` hashes a member's name in Python, which takes ten times as long. Hashing the object is enough, since there
+    # is one object for each member.
     __hash__ = object.__hash__
 
 
@@ -144,8 +145,8 @@ class Subscriptions:
     ) -> None:
         """Begin without subscriptions.
 
-        ``on_moved``, if given, is called after each change of a subscription's state, from the gevent hub, and
-        ``on_sent`` with (message, time in ns, description without secrets) of each subscribe message.
+        ``on_moved``, if given, is called from the gevent hub after each change of a subscription's state. ``on_sent``,
+        if given, is called for each subscribe message with (message, time in ns, description without secrets).
         """
         self._run = run
         self._client = client

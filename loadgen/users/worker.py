@@ -64,9 +64,9 @@ class Readiness(Protocol):
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Wait for one more subscription to ``channel`` to become ready.
 
-        Without probes, ``on_ready`` is called with the current time after the settle time. With probes it is called
-        only for a shared subscription whose probes went to other members; otherwise the user sees a probe arrive and
-        calls :meth:`proven`.
+        Without probes, ``on_ready`` is called with the current time after the settle time. With probes, it is called
+        only for a member of a shared subscription, if other members received the probes. In all other cases the user
+        sees a probe arrive and calls :meth:`proven`.
         """
 
     def proven(self, channel: str) -> None:
@@ -83,7 +83,10 @@ class Logins(Protocol):
     """The logins of a worker's clients."""
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """Fetch the client's own login, which may block; return None, or the reason of a failure, already reported."""
+        """Fetch the client's own login, which may block; return None, or the reason if that failed.
+
+        A failure has already been reported when this method returns.
+        """
 
     def service(self, client: ClientPlan) -> Service:
         """Return the service with the client's own login; call :meth:`obtain` first."""

@@ -1,7 +1,7 @@
-"""Simulate clocks whose true offset is known: is it within ±, and is ± as narrow as the pings allow?
+"""Simulate clocks: does the stated error contain the true offset, and is it as narrow as the pings allow?
 
-`python -m benchmarks.statistics_known clocks` checks this with ten thousand clocks; `clocks/test_fit.py` does
-the same with a sample.
+`python -m benchmarks.statistics_known clocks` checks this with ten thousand clocks; `clocks/test_fit.py` does the same
+with a sample.
 """
 
 from collections.abc import Callable, Sequence
@@ -163,18 +163,17 @@ KINDS = (
 
 
 def reading(random: Random, count: int) -> Floats:
-    """Return the time between reading a machine's two clocks, in ns: ±150, and 2,000 more in 1 % of cases."""
+    """Return random times between the readings of a machine's two clocks: ±150 ns, and 2,000 more in 1 % of cases."""
     return random.uniform(-150, 150, count) + np.where(random.random(count) < 0.01, 2_000.0, 0.0)
 
 
 def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Floats], tuple[Ints, Ints, Ints]]]:
     """Return simulated pings, the true times at which each left and came back, and a function of true times.
 
-    The function returns what the worker's wall clock, its steady clock and the master's wall clock show at
-    these times.
+    The function returns what the worker's wall clock, its steady clock and the master's wall clock show at these times.
 
-    The pings are eight quick ones, then four a second. Each waits in both processes, mostly briefly,
-    sometimes for long.
+    The pings are eight quick ones, then four a second. Each ping waits in both processes, mostly briefly, sometimes for
+    long.
     """
     first = np.arange(8) * 0.02
     later = np.arange(first[-1] + 0.25, SECONDS, 0.25)
@@ -314,11 +313,11 @@ def table(clocks: int, seed: int = 1) -> dict[tuple[str, bool], Row]:
 
 
 def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
-    """Return a sentence for each bar that is missed.
+    """Return a sentence for each requirement that the simulated clocks miss.
 
-    The true offset must be within the error at 99.9 % of all moments (99.5 % for a frozen machine). A sample
-    fails if it has more moments outside than a method that exactly meets the bar would have with probability
-    1 - ``chance``; with 0.5, the default, the bar itself decides.
+    The true offset must be within the error at 99.9 % of all moments (99.5 % for a frozen machine). A method that meets
+    this exactly has more moments outside by bad luck in half of all samples. So the limit is raised until such a method
+    exceeds it with a probability of ``chance``; with 0.5, the default, it is not raised.
     """
     found = []
 
@@ -333,7 +332,7 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
         name = f"{kind}, {'pings alone' if alone else 'steady clocks'}"
         # A freeze shorter than a round trip leaves no trace in pings, so more moments may be outside.
         outside(name, row.outside, row.moments, 0.005 if kind == "frozen machine" else 0.001)
-        # With pings alone, the correction must not jump between pings, so it is not always in the middle.
+        # With pings alone, the correction must not jump between pings, so it is not always in the middle of the bounds.
         most = 2.0 if alone else 1.5
         for what, ratio in (("at 90 % of moments", row.ratio(90)), ("of a run", max(row.whole, default=0.0))):
             if ratio > most:

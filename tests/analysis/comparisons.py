@@ -1,6 +1,6 @@
 """Simulate runs with a known difference, and count how many comparisons of them are right.
 
-`python -m benchmarks.statistics_known comparisons` checks the bars with the full number of comparisons;
+`python -m benchmarks.statistics_known comparisons` checks these counts with the full number of comparisons;
 `compare/test_decide.py` checks them with a sample.
 """
 
@@ -12,7 +12,7 @@ from analysis.compare.profile import METRICS, OPTIONAL, Profile, bins
 SECONDS = 10
 PER_SECOND = 200
 DELAY_NS = 5_000_000.0
-#: More than any value's bin has as its number.
+#: Greater than the number of any bin, so that (second, bin) pairs fit into one integer.
 _BINS = 100_000
 
 
@@ -30,7 +30,7 @@ class World:
         for second in range(1, SECONDS):
             drift[second] = 0.8 * drift[second - 1] + self.draws.normal(0, 0.01)
         level = factor * DELAY_NS * np.exp(self.draws.normal(0, self.between))
-        # All seconds at once: the comparisons of a test need hundreds of runs.
+        # Draw all seconds at once, which is faster: the comparisons of a test need hundreds of runs.
         noise = self.draws.normal(0, 0.3, (SECONDS, PER_SECOND))
         values = level * np.exp(drift[:, np.newaxis] + noise)
         at = bins(values.astype(np.int64)) + np.arange(SECONDS)[:, np.newaxis] * _BINS

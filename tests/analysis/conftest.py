@@ -1,4 +1,4 @@
-"""Check that the keys of every summary in these tests are listed in the revision that this version writes.
+"""Check the keys of every summary in these tests: `revisions.json` must list them for the current revision.
 
 Drawing takes most of a report's time, so plots are laid out but not drawn, except in tests of what is drawn.
 """

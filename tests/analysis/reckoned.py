@@ -1,4 +1,4 @@
-"""Recompute a record once, for many tests that change files made from it."""
+"""Recompute the figures of a record only once, for many tests that change its summary, report or other outputs."""
 
 from analysis.figures import derived
 from analysis.loading.run import Run

@@ -1,6 +1,6 @@
 """Simulate `loadgen ab`: how often it finds a difference if it may stop after any pair, and how soon.
 
-`python -m benchmarks.statistics_known stopping` checks the bars with the full number of plans;
+`python -m benchmarks.statistics_known stopping` checks the results with the full number of plans;
 `compare/test_chances.py` checks them with a sample.
 """
 
@@ -64,7 +64,10 @@ def fixed(values: Floats, level: float) -> Stopped:
 
 
 def planned(effect: float, level: float, power: float = 0.9) -> int:
-    """Return the fewest pairs that find an effect, in standard deviations of a pair, with Student's t and one look."""
+    """Return the number of pairs with which a single Student's t test finds an effect with probability ``power``.
+
+    ``effect`` is in standard deviations of the difference of one pair.
+    """
     from scipy import stats  # scipy takes 0.5 s to load
 
     for pairs in range(2, 1_000):

@@ -110,7 +110,7 @@ def test_a_printed_line_is_wrapped_between_words_on_a_terminal_and_whole_in_a_lo
             with open(terminal, "w", closefd=False) as stream:
                 monkeypatch.setattr(sys, "stdout", stream)
                 monkeypatch.setenv("TERM", "xterm")
-                # rich asks the terminals of descriptors 0 to 2, which are not this one.
+                # rich asks the terminals of descriptors 0 to 2 for their width, and this terminal is none of them.
                 monkeypatch.setenv("COLUMNS", "60")
                 show(Console(file=stream))
 

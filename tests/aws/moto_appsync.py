@@ -123,7 +123,7 @@ class EventNamespace(_Resource, CloudFormationModel):
 
 
 class EventApiKey(_Resource, CloudFormationModel):
-    #: API key that is made next; None for a random one.
+    #: Value of the API key that is created next; None for a random one.
     secret: ClassVar[str | None] = None
 
     @staticmethod

@@ -56,7 +56,8 @@ def test_it_takes_fewer_trials_than_bisection_from_the_same_bracket_with_the_sam
     ours = [len(search(Queue(rate), SETTINGS)[1]) for rate in rates]
     theirs = [len(search(Queue(rate), replace(SETTINGS, predict=False))[1]) for rate in rates]
     assert sum(ours) < 0.85 * sum(theirs)
-    # At worst it takes two trials more: one by a wrong prediction, one to repeat a bound from short trials.
+    # In the worst case, our search takes two trials more than bisection: one because of a wrong prediction, one to
+    # repeat a bound that rests on short trials.
     assert max(mine - other for mine, other in zip(ours, theirs, strict=True)) <= 2
 
 
@@ -110,7 +111,7 @@ def test_a_generator_that_is_too_weak_is_not_the_targets_limit() -> None:
     assert limit.upper is None
     assert limit.lower is not None
     assert 500 / 1.06 < limit.lower <= 500
-    # The limit of a target that gives way at a lower load is still found.
+    # If the target's limit (200) is below the generator's (500), it is still found.
     limit, _ = search(Weak(200), SETTINGS)
     assert limit.kind == "found"
 

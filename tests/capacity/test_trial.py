@@ -1,4 +1,4 @@
-"""Test how a trial is read, using the sample run with changed gates and findings."""
+"""Test what a capacity search concludes from a trial's run: the sample run with changed gates and findings."""
 
 import json
 import shutil
@@ -49,7 +49,8 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
     trial, _ = said(tmp_path, 1, "failed", ledger={"expected": before * 2})
     (vote,) = trial.votes
     assert vote.status is Status.FAILED
-    # Half of the offered events arrived, and of these one in a hundred may be lost.
+    # The trial offered 100 events/s and half of the deliveries arrived. One delivery in a hundred may be lost, so the
+    # limit is estimated as a little more than half of the load.
     assert vote.hint == pytest.approx(100 / 2 / 0.99, rel=0.02)
 
 
@@ -59,7 +60,7 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
         ("invalid", "schedule", True),
         ("invalid", "record", False),
         ("degraded", "ledger", False),
-        # The summary of this trial has no bounds of its figures.
+        # The figures of these runs have no bounds, so a finding on the clock leaves them in doubt.
         ("degraded", "clock", False),
     ],
 )

@@ -41,7 +41,7 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
     monkeypatch.setattr(compare, "_run", made)
-    # The arguments of these runs are latencies.
+    # These tests pass latencies in place of arguments of `loadgen run`, so do not check the arguments.
     monkeypatch.setattr(variants, "problem", lambda said: None)
     return made
 

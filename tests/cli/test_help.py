@@ -118,7 +118,7 @@ def test_the_version_is_one_option(word: str, capsys: pytest.CaptureFixture[str]
         (["probe", "ws://h/event"], "a target needs its option: --target ws://h/event"),
         (["run", "comments", "http://h:1/event"], "a target needs its option: --target http://h:1/event"),
         (["run", "comments", "mqtt://h", "x"], "a target needs its option: --target mqtt://h"),
-        # No target can be given to this command, and this is no URL.
+        # `doctor` has no option for a target, and `other` is no URL.
         (["doctor", "ws://h"], "Got unexpected extra argument(s) (ws://h)"),
         (["run", "comments", "other"], "Got unexpected extra argument(s) (other)"),
     ],

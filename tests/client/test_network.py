@@ -1,4 +1,4 @@
-"""Test the steps of a probe below the service's protocol, on the loopback."""
+"""Test the steps of `loadgen probe` below the service's protocol (DNS, TCP, TLS), on the loopback."""
 
 import socket
 import ssl
@@ -22,7 +22,7 @@ def network(*urls: str) -> Network:
 
 
 def greet(peer: socket.socket) -> None:
-    """Accept, and wait until the client hangs up."""
+    """Handle an accepted connection: wait until the client sends a byte or hangs up."""
     with peer, suppress(OSError):
         peer.recv(1)
 
@@ -124,7 +124,7 @@ def test_a_server_without_tls_is_named() -> None:
 
 
 def serving(context: ssl.SSLContext) -> Callable[[socket.socket], None]:
-    """Return a server's part of a TLS handshake."""
+    """Return a function that does the server's part of a TLS handshake, then waits for a byte or the client's end."""
 
     def serve(peer: socket.socket) -> None:
         with peer, suppress(OSError), context.wrap_socket(peer, server_side=True) as wrapped:

@@ -60,7 +60,7 @@ def _shown(node: ast.AST) -> Iterator[str]:
 
 
 def _subjects(node: ast.expr) -> list[str]:
-    """Return the subjects that an argument of `Finding` may have, also if it is a name for one."""
+    """Return the subjects that an argument of `Finding` may stand for: a text, a choice of texts, or a variable."""
     if isinstance(node, ast.Name):
         return {"SUBJECT": ["network"], "subject": ["user code", "harness"]}[node.id]
     if isinstance(node, ast.IfExp):
@@ -77,7 +77,7 @@ def _findings() -> Iterator[tuple[str, list[str]]]:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 reason = node.args[2]
                 if isinstance(reason, ast.Name):
-                    continue  # `doubts` of another module makes this reason
+                    continue  # the reason comes from another module's `doubts`
                 both = {"user code": "the harness", "harness": "your code"}
                 pieces = list(_shown(reason))
                 for subject in (subjects := _subjects(node.args[1])):

@@ -8,7 +8,7 @@ import mqtt5
 
 from loadgen.measure.stamp import encode_event
 
-#: A PUBLISH whose topic is not UTF-8, over which the codec panics.
+#: A PUBLISH whose topic is not UTF-8; the MQTT codec, written in Rust, panics on it.
 BAD_TOPIC = bytes.fromhex("30 05 00 01 b5 00 ff")
 #: A message that AppSync Events would never send: invalid UTF-8 in a text frame.
 BAD_TEXT = b'{"type":"data","id":"\xff","event":"x"}'

@@ -175,7 +175,7 @@ class World:
         read_bytes_per_s: float | None = None,
         on_request: OnRequest | None = None,
     ) -> None:
-        #: The limit on reading of each life, or None.
+        #: The limit on the reading speed of each life, or None if it has no limit.
         self.limits: list[SlowReading | None] = []
         self._failed: Callable[[BaseException], None]
         #: The socket of the latest life.

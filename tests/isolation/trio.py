@@ -178,7 +178,7 @@ class Outcome:
 
 
 class Overheard:
-    """A service whose sessions call the handler that ``hearing`` makes from the client's."""
+    """A service whose sessions call the handler that ``hearing`` makes from the client's handler."""
 
     def __init__(self, service: Service, hearing: Callable[[SessionHandler], SessionHandler]) -> None:
         self._service, self._hearing = service, hearing

@@ -76,7 +76,7 @@ def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> 
         "queue_max_ns",
     )
     assert {key: point[key] for key in unknown} == dict.fromkeys(unknown)
-    # The totals include the known deliveries.
+    # The totals include the deliveries that the other worker has reported.
     assert fake.state.deliveries == 30
     assert fake.tick(3)
     assert fake.state.verdict.kind == "invalid"
@@ -121,7 +121,7 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     losses = [point["loss"] for point in fake.state.points]
     assert losses[:3] == [None] * 3
     assert [round(loss, 6) for loss in losses[3:]] == [0, 0, 0.3, 0, 0]
-    # A tenth of a second later no further second is settled, so the point repeats the last loss.
+    # A tenth of a second later no further second has a final loss, so the point repeats the last loss.
     fake.second([])
     fake.tick(0.1)
     assert fake.state.points[-1]["loss"] == 0

@@ -142,7 +142,10 @@ def test_any_bytes_are_read_without_an_error(tmp_path_factory: pytest.TempPathFa
 def test_the_pypi_package_reads_the_same(
     tmp_path_factory: pytest.TempPathFactory, bound_ns: int, drift_ppb: int, since_ns: int
 ) -> None:
-    """The package needs Python 3.13 (or its folder on the path); it rounds the growth down, this code up."""
+    """Compare with the package `clockbound`, which needs Python 3.13 (or its folder on the path).
+
+    The package rounds the growth of the bound down, and this code rounds it up.
+    """
     package: Any = pytest.importorskip("clockbound")
     path = tmp_path_factory.getbasetemp() / "both"
     data = segment(bound_ns=bound_ns, drift_ppb=drift_ppb, as_of_ns=NOW_NS - since_ns)

@@ -50,7 +50,7 @@ def test_a_piece_is_not_overwritten_until_the_next_is_asked_for(
     for number in range(5):
         buffer.add(number, 1, 1, (1, 1, 1, 1, 1))
     taken = []
-    # Rows that are added meanwhile go to other buffers, including those that were given back.
+    # Rows that are added while a piece is read go to other buffers, some of them used before.
     for piece in buffer.take():
         for _ in range(10):
             buffer.add(9, 9, 9, (9, 9, 9, 9, 9))
@@ -116,7 +116,8 @@ def test_relief_is_asked_for_whenever_as_many_are_full(
     buffer.on_backpressure(3, relieve)
     for added in range(12):
         buffer.add(added, 1, 1, (1, 1, 1, 1, 1))
-    # After the sixth row three buffers are full, and again after every second row.
+    # A buffer holds two rows. So three buffers are full after row 5, counted from 0. Each call takes one buffer, so
+    # three are full again after every second row.
     assert full == [5, 7, 9, 11]
     assert taken == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert [piece[:, 0].tolist() for piece in buffer.take()] == [[8, 9], [10, 11]]

@@ -1,4 +1,4 @@
-"""Test that publishes recorded as runs of events give the same rows as recording event by event."""
+"""Test that recording all events of a request at once gives the same rows as recording event by event."""
 
 import sys
 from collections import Counter

@@ -81,7 +81,7 @@ def test_a_hybrid_hierarchy_has_its_limits_in_v1_and_its_pressure_in_v2(tmp_path
     made(tmp_path, "/sys/fs/cgroup/cpu/a", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified/a")
     groups = find("8:memory:/\n3:cpu:/a\n0::/a\n", mounts, 1, tmp_path)
     assert (groups.places["cpu"].version, groups.places["memory"].version) == (1, 1)
-    # Neither v1 line has cpuset, so that of v2 counts.
+    # Neither line of cgroup v1 has cpuset, so the hierarchy of v2 is taken for it.
     assert groups.places["cpuset"] == groups.unified
     assert groups.places["cpuset"].version == 2
 

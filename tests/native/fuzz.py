@@ -328,7 +328,7 @@ def by_python(text: bytes, read: Read) -> Row | None:
         return None
     if stamp is None:
         return None
-    # Numbers that do not fit into the record's columns belong to somebody else's event.
+    # A stamp with numbers that do not fit into the record's columns is not ours, so the event makes no row.
     return (
         [number, ARRIVAL_NS, READ_NS, 0, *stamp] if all(-(2**63) <= each < 2**63 for each in stamp) else None
     )

@@ -1,8 +1,9 @@
 """Compare the lanes of MQTT and of protocol files with Python: ``python -m tests.native.lanes_fuzz``.
 
-A random stream of valid and changed messages is cut into random reads. One session gets all of it. The other
-session has a lane and gets only what the lane leaves, as in a connection. Both must make the same rows, calls
-and acknowledgements in the same order. Exit code: 0, or 1 with the first stream that differs.
+A lane is C code that reads the messages of one connection, and leaves those that it does not know to Python. A random
+stream of valid and changed messages is cut into random reads. One session gets all of it. The other session has a lane
+and gets only what the lane leaves, as in a connection. Both must make the same rows, calls and acknowledgements in the
+same order. Exit code: 0, or 1 with the first stream that differs.
 """
 
 import argparse

@@ -36,7 +36,7 @@ TESTS = [
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
 ]
-#: Only tests that start no process, because a process would not load the library.
+#: Only tests that start no process, because a child process would not load the library.
 THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",

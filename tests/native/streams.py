@@ -199,9 +199,10 @@ def _first_difference(found: list[Row], expected: list[Row]) -> str:
 
 
 def check_stream(batch: list[Made], random: Random, through_thread: bool = True, times: int = 1) -> int:
-    """Check a batch as a stream, both fed and through the thread, ``times`` times in different pieces.
+    """Check a batch as a stream with `check_fed` and `check_thread`, ``times`` times in different pieces.
 
-    Return how many messages the thread got, or the parser if not ``through_thread``. Raises Different.
+    Return the number of messages in all these streams. Without ``through_thread``, `check_thread` is left out. Raises
+    Different.
     """
     read = reader(batch[0].stamps)
     known = {made.text: by_python(made.text, read) for made in batch} | {b"": None}

@@ -30,12 +30,12 @@ ANSWERS = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "50000")) // 2
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "23"))
 FRAME = messages.publish_frame('/default/é"', {"x-api-key": "k", "host": "h"})
 ARRIVAL_NS = 1_790_000_000_000_000_001
-#: Numbers of the open publishes. The first has one event, each further one an event more, up to five.
+#: Numbers of the open publishes, each of one event.
 OPEN = (0, 1, 9, 12, 99, 10**17)
 
 
 class Lane:
-    """A lane with its rows and its fast path."""
+    """A `PublishLane`, the rows of its publishes, and the fast path that reads its answers."""
 
     def __init__(self) -> None:
         self.rows = native.PublishRows()
@@ -117,7 +117,7 @@ def test_a_whole_frame_reaches_the_socket_and_the_rest_comes_back(size: int) -> 
                 got += rest
                 break
         assert len(json.loads(unmasked(got))["events"]) == 1
-        # The socket's buffer is full, so the whole frame comes back.
+        # The socket's buffer is full, so C sends nothing and returns the whole frame.
         ours.setblocking(False)
         with suppress(BlockingIOError):
             while True:

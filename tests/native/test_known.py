@@ -108,7 +108,8 @@ def test_events_that_nobody_else_gets_are_recorded_whether_they_are_remembered_o
     for number in range(20_000):
         data = frame("s1", event([1, 2, number, 4, 5], "x"))
         assert everyone[number % 7].take_frames(data, 7, 8) == len(data)
-    # After events that only one connection got, remembering was paused. Now all connections get each event.
+    # Each event so far went to one connection only, so the fast paths paused remembering events. From here on, each
+    # event goes to all connections.
     for number in range(3_000):
         data = frame("s1", event([1, 2, number, 4, 5], "y"))
         for fast_path in everyone:

@@ -1,4 +1,4 @@
-"""Test the lanes alone: names, frames, messages that are cut, and templates that are refused."""
+"""Test the lanes (C code that reads one connection's messages) alone: names, frames, cut messages, bad templates."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Test that no publish is lost if the receive thread settles some while Python sends and gives up others."""
+"""Test that no publish is lost if the receive thread records some while Python sends or takes back others."""
 
 import re
 import socket
@@ -44,7 +44,7 @@ def serve(peer: socket.socket) -> None:
 
 
 class Reading(Taking):
-    """Splits the data left to Python into frames, as a connection does, and keeps those the lane refuses."""
+    """Splits the data left to Python into frames, as a connection does, and keeps the frames that the lane refuses."""
 
     def __init__(self, poller: native.Poller, sock: socket.socket, fast_path: native.FastPath) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Test that Python code called by the receive path may change anything.
 
-Every message is still seen once, and nothing in use is freed; only the sanitized build would notice that (see
-sanitized.py).
+Every message is still seen once, and nothing in use is freed. Only a build with sanitizers would notice memory that was
+freed too early (see sanitized.py).
 """
 
 import contextlib
@@ -106,7 +106,7 @@ class Connection:
     def tls_read(self, size: int, into: bytearray) -> int:
         self.world.called("tls_read", self)
         if self.world.kind == "tls_stopped" or not self.incoming:
-            # Act as for a record without application data; the connection gets its data in another way.
+            # Act as if a TLS record had brought no application data; what it contains is counted here instead.
             self.bytes += self.incoming
             self.incoming.clear()
             raise LookupError("want read")
@@ -375,7 +375,7 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
         else:
             connection.send()
     if kind == "contain":
-        # Calling `take` then fails, and the poller contains the error.
+        # Calling `take` then fails, so the poller calls its error callback.
         world.connections[0].take = None  # type: ignore[method-assign,assignment]
     if kind == "whole":
         for connection in world.connections:

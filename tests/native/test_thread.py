@@ -1,4 +1,4 @@
-"""Test that the receive thread reads while Python is busy, within bounds, and outlives nothing it uses."""
+"""Test that the receive thread reads while Python is busy, within bounds, and never uses what was freed."""
 
 import contextlib
 import fcntl
@@ -234,7 +234,7 @@ def test_a_flood_that_waits_for_room_ends_with_the_poller() -> None:
 
 
 def test_a_socket_that_was_removed_is_read_no_more() -> None:
-    """A removed socket's descriptor is given to another one at once, whose data the thread must not read."""
+    """When a socket is removed, its descriptor is given to another socket at once, which the thread must not read."""
     poller = native.Poller(lambda source, error: source.failed(error))
     rows = native.Rows(9, 100)
     fast_path = native.DeliveryFastPath(rows)

@@ -205,7 +205,8 @@ def test_how_far_a_scenario_can_grow_until_a_quota_binds() -> None:
     assert use.name == "request_tokens_per_s"
     assert factor == pytest.approx(2000 / 1200)
     outbound = next(use for use in found.uses if use.name == "outbound_messages_per_s")
-    # Twice as many editors publish twice as much to twice as many readers.
+    # Twice as many editors publish twice as much to twice as many readers, so deliveries grow with the square of the
+    # clients.
     assert outbound.clients_headroom == pytest.approx((1_000_000 / 6000) ** 0.5)
 
 
@@ -333,7 +334,7 @@ def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -
     needs = estimate(
         resolve(load("broadcast", {"clients.audience.count": "5000"})), load_prices(), calibration=found
     ).needs
-    # 50,000 deliveries/s take 1.25 s of CPU time per second, and a process has 0.595 s.
+    # 50,000 deliveries/s take 1.25 s of CPU time per second, and each process may use 0.595 s per second.
     assert needs.processes == 3
     assert needs.rss_bytes == pytest.approx(3 * 78_000_000 + 5000 * 20_000)
 

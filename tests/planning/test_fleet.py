@@ -65,8 +65,8 @@ def _ports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_million_subscribers_are_reckoned_from_what_one_worker_was_measured_to_need() -> None:
     found = a_million().fleet
-    # 1,000,000 deliveries/s × 10 µs = 10 CPU-s per second; a worker has 0.6 − 0.1 of a core. Publishing adds
-    # 0.1 ms, hence 21.
+    # 1,000,000 deliveries/s × 10 µs = 10 CPU-s per second. A worker has 0.6 − 0.1 = 0.5 of a core, so 20 workers would
+    # just do; the announcer's publish adds 0.1 ms of CPU time per second, which takes another worker.
     assert found.workers_for_load == 21
     # The service's quota allows 2,000 connects/s (the scenario asks for 5,000/s), which take 2 CPU-s per
     # second.
@@ -74,8 +74,8 @@ def test_a_million_subscribers_are_reckoned_from_what_one_worker_was_measured_to
     # Reading one event to all clients takes 10 CPU-s, so to read it within 0.1 s takes 100 workers.
     assert found.workers_for_bursts == found.workers == 100
     assert found.burst_s == pytest.approx(0.1)
-    # 100 × 100 MB + 1,000,000 × 10 KB = 20 GB, of which a machine has room for 6.4. It has CPUs for 4 of 100
-    # workers.
+    # 100 × 100 MB + 1,000,000 × 10 KB = 20 GB, of which a machine has room for 6.4 GB. A machine has CPUs for 4 of the
+    # 100 workers.
     assert found.rss_bytes == 20e9
     assert (found.machines_for_memory, found.machines_for_workers, found.machines_needed) == (4, 25, 25)
     assert (found.connections_per_machine, found.source_addresses) == (40_000, 2)

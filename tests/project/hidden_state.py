@@ -5,14 +5,12 @@ These kinds are found by reading the syntax tree:
 - `global`: a function assigns a name of its module.
 - `container`: a module has a mutable container that is empty at first, or a buffer.
 - `object`: a module has an object of one of our classes whose methods change it.
-- `changed`: a function changes the value of a name in its own or an imported module, or an attribute of a
-class or
- module.
+- `changed`: a function changes the value of a name in its own or an imported module, or an attribute of a class or
+  module.
 - `completed`: an attribute that its class sets to None or a lambda at construction is assigned from outside.
- Attributes that a dataclass has too are left out, because records are made to be filled.
-- `replaced`: a function is assigned to an attribute of another object, or an attribute that holds a function
-is
- assigned.
+  Attributes that a dataclass has too are left out, because records are made to be filled.
+- `replaced`: a function is assigned to an attribute of another object, or an attribute that holds a function is
+  assigned.
 - `once`: a function without a result is cached, so that it does something only once.
 
 A finding is written `file: kind: code`, without a line number.

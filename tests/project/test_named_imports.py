@@ -34,7 +34,7 @@ def programs(path: Path) -> Iterator[str]:
 
 
 def imported(program: str) -> Iterator[tuple[str, str | None]]:
-    """Yield each module of this project that a program imports, and the name from it or None for the whole."""
+    """Yield each module of this project that a program imports, and the name taken from it, or None."""
     try:
         tree = ast.parse(program)
     except SyntaxError:  # a sentence about an import, or a part of a program
@@ -78,7 +78,7 @@ def names_of(module: str) -> frozenset[str] | None:
 
 
 def exists(module: str, name: str | None) -> bool:
-    """Tell whether a module of this project is there, and the name in it."""
+    """Return whether a module of this project exists, and has the name unless ``name`` is None."""
     names = names_of(module)
     return names is not None and (name is None or name in names)
 

@@ -1,4 +1,4 @@
-"""Compute the times at which a journey's tasks are due: after a wait (closed loop), or by a schedule (open loop)."""
+"""Compute when the tasks of a journey (a user's own code) are due: after a wait (closed loop), or by a schedule."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ _NS: Final = 1_000_000_000
 
 
 class Schedule:
-    """A `wait_time` that keeps a schedule however long the tasks take, so that a journey is an open loop."""
+    """A `wait_time` that starts tasks on a schedule, however long each takes (an open loop)."""
 
     def __init__(self, rate_per_s: float, poisson: bool) -> None:
         if not 0 < rate_per_s < 1e6:
@@ -70,7 +70,10 @@ def wait_of(user: Any, random: Random) -> Callable[[], Any]:
 
 
 def _given(declared: Any, name: str) -> Mapping[str, Any]:
-    """Return the arguments of Locust's wait function ``name`` if it made ``declared``, else an empty dict."""
+    """Return the arguments of Locust's `between` or `constant_pacing` if it made ``declared``, else an empty dict.
+
+    ``name`` is the qualified name of the inner function that Locust's function returns.
+    """
     if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
         "locust.user.wait_time",
         name,
@@ -135,7 +138,10 @@ class Moments:
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
-        """Return when a publish requested now is due, and the time after which a delay is the generator's."""
+        """Return the due time of a publish requested now, and the time from which a delay is the generator's.
+
+        They differ if the task before took longer than its slot: the target caused the delay until the second time.
+        """
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:
             due_ns = self._clock()

@@ -50,7 +50,7 @@ class TaskUser(Protocol):
 
 
 class Journey:
-    """Plays one client, in one stay or several, from the warm-up to the end of the run."""
+    """Plays one client from the warm-up to the end of the run, in one or more stays (see `_Stay`)."""
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, user: TaskUser) -> None:
         self._run, self._plan, self._first = run, plan, user

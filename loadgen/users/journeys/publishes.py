@@ -1,4 +1,4 @@
-"""Publish for one journey: send the requests, wait for their answers, and record a row for each event."""
+"""Publish for one client that runs tasks: send the requests, await their answers, and record a row for each event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,8 +52,8 @@ class JourneyPublishes:
         """Send a request and return its future `Answer`, without waiting.
 
         ``members`` are the events from `stamping.unstamped`. ``intended_ns`` is the time at which the request was due,
-        on the master's clock. ``slot_ns`` is the time from which it could be sent, on this process's clock. ``cause``
-        is the delivery that a reply answers.
+        on the master's clock. ``slot_ns`` is the time from which it could be sent, on this process's clock. For a
+        reply, ``cause`` is the delivery that it answers.
         """
         number, sequences = self._numbers.next(len(members))
         sizes, waiting = [len(each.encode()) for each in members], AsyncResult()

@@ -1,4 +1,4 @@
-"""Give a journey the rows of data files assigned to it, as in `self.data.people["article"]`."""
+"""Give a user's tasks the rows of data files assigned to its client, as in `self.data.people["article"]`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,7 +29,7 @@ class Row(Mapping[str, Cell]):
 
 
 class OwnRows:
-    """A client's row of each data source of the run, as an attribute or by the name of the source."""
+    """A client's row of each data source of the run, as in ``rows.people`` or ``rows["people"]``."""
 
     def __init__(self, values: Mapping[str, Cell]) -> None:
         """``values`` maps names in templates, such as ``people.id``, to the client's values."""

@@ -1,4 +1,4 @@
-"""The ways in which one journey publishes: over HTTP, and over its connection."""
+"""The two ways in which a client that runs tasks publishes: over HTTP, and over its connection."""
 
 from functools import partial
 from typing import Final, Protocol
@@ -38,11 +38,12 @@ class Senders:
     def choose(self, via: str | None, deadline_s: float) -> Sender:
         """Return the sender over `http` or `websocket`; None chooses HTTP if the service accepts publishes over it.
 
-        A publish over the connection connects until ``deadline_s`` of `time.monotonic`.
+        If the publish goes over the connection, connect first, and give up when `time.monotonic` reaches
+        ``deadline_s``.
 
         Raises:
             JourneyError: the client has no login, or cannot connect.
-            ValueError: ``via`` is something else.
+            ValueError: ``via`` is not one of these values.
         """
         self._link.demand_login()
         service = self._run.logins.service(self._plan)

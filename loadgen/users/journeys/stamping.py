@@ -16,9 +16,9 @@ class Event(dict[str, Any]):
     """A received event without its stamp: the members of its JSON object."""
 
     def __init__(self, channel: str, text: str, cause: Cause | None = None) -> None:
-        """``channel`` is the subscribed channel or pattern; ``cause`` identifies this delivery to a reply.
+        """``channel`` is the subscribed channel or pattern; ``cause`` identifies this delivery.
 
-        Raises msgspec.MsgspecError if ``text`` is no JSON object.
+        A reply to the event is recorded with this ``cause``. Raises msgspec.MsgspecError if ``text`` is no JSON object.
         """
         super().__init__(_decode(text, type=dict[str, Any]))
         self.pop(STAMP_KEY, None)
@@ -28,7 +28,9 @@ class Event(dict[str, Any]):
 
 
 def unstamped(event: object) -> str:
-    """Return an event that is to be published, a mapping or the text of a JSON object, as JSON members without braces.
+    """Return the JSON members of an event to publish, without braces.
+
+    ``event`` is a mapping or the text of a JSON object.
 
     Raises:
         ValueError: ``event`` is neither a mapping nor the text of a JSON object, or has a key that the harness itself

@@ -68,7 +68,7 @@ class Feeds:
         return SubscriptionPlan(number, channel), None
 
     def demand_apart(self, channel: str) -> None:
-        """Raise ValueError if the protocol cannot distinguish the channel's events from those of another feed."""
+        """Raise ValueError if the protocol cannot distinguish the channel's events from the events of another feed."""
         rules = self._protocol
         if rules.overlapping_subscriptions:
             return

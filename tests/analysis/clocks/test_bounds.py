@@ -78,7 +78,8 @@ def test_the_offset_counts_from_that_of_the_first_ping(offset_ns: int) -> None:
 
 
 def test_a_clock_that_moves_by_more_than_slewing_explains_was_stepped() -> None:
-    # Slewing by 500 ppm for one second, plus 5 µs for reading two clocks.
+    # The largest movement that does not count as a step: slewing by 500 ppm for one second, plus 5 µs for reading two
+    # clocks.
     most = 500 * US + 5 * US
     assert adjusted(most, most + 1, -most, -most - 1).stepped.tolist() == [False, True, False, True]
     assert (READING_NS, STEP_NS) == (5 * US, 100 * US)
@@ -150,7 +151,7 @@ def test_while_a_step_may_have_been_before_and_after_are_both_possible() -> None
         low, high = curve.interval(ints(int((at_s + 5) * SECOND)))
         assert (low[0], high[0]) == (pytest.approx(-slewed), pytest.approx(5 * MS + slewed))
     low, high = curve.interval(ints(6 * SECOND, 7 * SECOND))
-    # At a reading, the step has not begun or is over. The intervals before and after the step have no other
+    # At each reading, the step has either not begun or is over. The intervals before and after the step have no other
     # neighbour, so slewing (250 µs) bounds them.
     doubt = reading + 250 * US
     assert (low.tolist(), high.tolist()) == ([-doubt, 5 * MS - doubt], [doubt, 5 * MS + doubt])
@@ -185,7 +186,7 @@ def test_pings_alone_bound_the_offset_to_half_a_round_trip_at_each() -> None:
     assert curve.base_ns == 7 * SECOND + 100 * US
     at = np.arange(1, 5, dtype=np.int64) * SECOND + 1000 * SECOND
     low, high = curve.interval(at)
-    # The upper bound is that of the ping a second before, plus what the clocks may drift apart in a second.
+    # The upper bound comes from the ping a second before, raised by what the clocks may drift apart in a second.
     assert high.tolist() == pytest.approx([PART * SECOND] * 4, abs=1)
     # Bounds count from the first upper bound, and a ping's lower bound is a round trip (200 µs) less. The
     # ping before came back 200 µs after it was sent, so its lower bound has had that much less time to drift.

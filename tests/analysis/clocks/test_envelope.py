@@ -37,7 +37,7 @@ def array(*values: float) -> Floats:
 def pings(
     offsets: list[float], *, width: float = 1000.0, long: float = 100.0, every: float = SECOND
 ) -> Points:
-    """Return bounds from pings: `offset + width` when one left, `offset - width` when it was back."""
+    """Return bounds from pings: at most `offset + width` when a ping left, at least `offset - width` on its return."""
     left = np.arange(len(offsets), dtype=np.float64) * every
     middle = array(*offsets)
     return Points(left, middle + width, left + long, middle - width)
@@ -154,7 +154,8 @@ def test_jumps_without_a_bound_of_either_kind_between_them_are_one() -> None:
     assert envelope._merged(points, apart) == apart
     none = [Jump(0.5 * SECOND, 1.2 * SECOND, 5.0), Jump(1.5 * SECOND, 1.9 * SECOND, 7.0)]
     assert envelope._merged(points, none) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
-    # Only an upper bound, at 1 s, lies between these jumps; the lower bound comes 100 ns later.
+    # Only an upper bound, at 1 s, lies between these jumps, because the lower bound comes 100 ns later. So they are
+    # merged.
     half = [Jump(0.5 * SECOND, SECOND, 5.0), Jump(SECOND + 50, 1.9 * SECOND, 7.0)]
     assert envelope._merged(points, half) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
     over = [Jump(0.5 * SECOND, 2.9 * SECOND, 5.0), Jump(0.4 * SECOND, 1.9 * SECOND, -7.0)]
@@ -236,8 +237,8 @@ def test_of_many_pings_the_narrowest_of_each_stretch_counts() -> None:
 def test_rates_that_contradict_each_other_by_more_than_crystals_wander_are_none(
     by: float, known: bool
 ) -> None:
-    # The rate rises from 0 to `by` times the allowed wander, so the least rate exceeds the greatest by that
-    # much.
+    # The rate rises from 0 to `by` times `WANDER`. It may deviate from its mean by `WANDER` in each direction, so only
+    # a rise by more than twice `WANDER` is a contradiction.
     times = np.arange(41, dtype=np.float64) * SECOND
     middle = np.where(times < 20 * SECOND, 0.0, (times - 20 * SECOND) * by * WANDER)
     found = envelope.rates(Points(times, middle + 1, times + 1, middle - 1), [])

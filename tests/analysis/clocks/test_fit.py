@@ -29,7 +29,7 @@ class Made:
 
     @property
     def beyond_ns(self) -> int:
-        """The greatest excess of a corrected time's error over the stated one; negative if there is none."""
+        """By how much the error of a corrected time exceeds the stated error, at most; negative if it never does."""
         worker, master = np.array(self.truth, dtype=np.int64).T
         corrected = worker + self.fit.correction_ns(worker)
         return int((np.abs(corrected - master) - self.fit.error_ns_at(corrected)).max())
@@ -130,10 +130,10 @@ def test_the_truth_lies_within_the_error_when_a_clock_steps_by_any_amount(
 def test_what_one_clock_has_measured_stays_as_long_as_it_was(
     seed: int, count: int, spread_ns: int, drift_ppm: float, steady: bool, length_ns: int
 ) -> None:
-    """The length between two readings of one clock is exact, and correcting both times must not change it.
+    """Correcting two readings of one clock changes the time between them by at most 2,000 ppm.
 
-    It may only be converted to the master's seconds: steady clocks drift apart by 1,000 ppm at most, and
-    slewing adds as much again.
+    The uncorrected difference is exact in the clock's own seconds, so the correction may only convert it to the
+    master's. Steady clocks drift apart by 1,000 ppm at most, and slewing adds as much again.
     """
     found = made(0, drift_ppm, seed=seed, count=count, spread_ns=spread_ns, steady=steady)
     begin_ns = np.linspace(BOOT, BOOT + count * SECOND // 4, 500).astype(np.int64)
@@ -315,7 +315,7 @@ def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of
         (3000, -1010, -990, -1000),
     )
     shown = fit.error_ns_at(np.array([1050 + 200, 1050 + 1000, 1050 + 1500, 1050 + 1900])).tolist()
-    # Before and after that time the error grows from 10 to 700 and shrinks again.
+    # Around the corrected time that several times share, the error grows from 10 to 700 ns and shrinks again.
     assert shown == [pytest.approx(149, abs=2), 701, 701, pytest.approx(149, abs=2)]
 
 

@@ -30,11 +30,12 @@ def test_what_nobody_vouched_for_stays_as_the_pings_have_it() -> None:
     some[5] = -1
     assert narrowed(plain, AT, some) is plain
     assert narrowed(plain, AT[:0], some[:0]) is plain
-    # The daemons' claims do not cover times before the first ping and after the last.
+    # The claims of the two ClockBound daemons do not cover times before the first ping or after the last.
     found = narrowed(plain, AT, np.full(len(AT), 40_000))
     assert found.interval(np.array([-SECOND // 2]))[1][0] > 1e6
     assert found.interval(np.array([6 * SECOND]))[1][0] > 1e6
-    # Nor do they cover a gap of 5 s between two pings, in which the daemons were not asked.
+    # The claims of the ClockBound daemons do not cover a gap of 5 s between two pings, because the daemons were not
+    # asked in that time.
     late = AT.copy()
     late[10:] += 5 * SECOND
     assert narrowed(plain, late, np.full(len(AT), 40_000)) is plain

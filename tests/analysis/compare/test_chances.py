@@ -61,11 +61,11 @@ def test_a_plan_spends_half_on_the_last_pair_and_all_if_no_look_can_find_anythin
     assert of_pairs(10, 10) == Half(Student(9))
     assert of_pairs(9, 10) == Half(Anytime(9))
     assert of_pairs(LOOKS_FROM, LOOKS_FROM) == Student(LOOKS_FROM - 1)
-    # In a plan this short, no earlier look finds even an infinite difference at 5 %, so the last one may use
-    # the whole error rate.
+    # In a plan this short, no look before the last pair finds even an infinite difference at 5 %. So the test of the
+    # last pair may use the whole error rate.
     assert all(math.isinf(of_pairs(pairs, LOOKS_FROM).critical(0.05)) for pairs in range(1, LOOKS_FROM))
-    # Pairs beyond the plan are valid too: the half of the error rate that is spent on looks covers any
-    # number.
+    # Pairs beyond the plan are valid too: the half of the error rate that is spent on looks holds for any number of
+    # pairs.
     assert of_pairs(12, 10) == Half(Anytime(12))
 
 

@@ -22,7 +22,7 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: Probability that a method which exactly meets the stated rate misses the bar of a sample.
+#: Probability that a test of a sample fails by chance, although the method keeps exactly to the stated rate.
 CHANCE = 0.001
 
 
@@ -93,7 +93,7 @@ def test_what_differs_between_the_sides_is_said() -> None:
 
 
 def widened(side: list[Profile], low: float, high: float) -> list[Profile]:
-    """Return the same runs, with latencies known only to lie between `low` and `high` times the figure."""
+    """Return the same runs, with latencies known only to lie between `low` and `high` times the measured ones."""
     return [
         Profile(**{**each.to_dict(), "ends": {m: (v * low, v * high) for m, v in each.figures.items() if v}})
         for each in side

@@ -36,7 +36,7 @@ SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))
 )
 PIECES = st.lists(st.lists(SAMPLE, max_size=12), min_size=1, max_size=5).filter(any)
-#: Greatest number of samples that are sorted: none, or more than there are.
+#: Values for the largest number of samples that is still sorted: 0 sorts none, and 10**6 sorts all.
 SORTED = st.sampled_from((0, 10**6, 10**6))
 
 
@@ -149,7 +149,7 @@ def decided(summary: dict[str, Any]) -> list[str]:
 
 
 def test_a_gate_that_the_truth_may_pass_is_not_failed(tmp_path: Path) -> None:
-    """Under stress, some deliveries share a later one's stamp: the p99 reads 13 ms, and 10 ms may be true."""
+    """Some deliveries share the kernel stamp of a later one, so a p99 recorded as 13 ms may truly be 10 ms."""
     gates = [
         "delivery.latency.p99 < 15ms",
         "delivery.latency.p99 < 12ms",

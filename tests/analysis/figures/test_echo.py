@@ -1,4 +1,4 @@
-"""Test the figures of echo lanes with records whose clocks and delays are known."""
+"""Test the figures of echo lanes (workers that publish to themselves) with known clocks and delays."""
 
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ def two_hosts(
 ) -> Any:
     """Summarise a run of two workers, each with a subscriber, of which one or both publish.
 
-    ``ways_ns`` are the true service latencies from one worker to another. Worker 1's stamps are ahead by
-    ``wrong_ns``. Its pings do not show this, because their two ways differ by as much.
+    ``ways_ns`` are the true service latencies from one worker to another. Worker 1's stamps are ahead by ``wrong_ns``.
+    Its pings do not show this error, because the delays of their two directions hide it.
     """
     events: list[Row] = []
     deliveries: list[Row] = []
@@ -152,7 +152,8 @@ def test_the_sum_of_two_ways_is_free_of_clocks_and_half_the_difference_is_the_cl
         assert pair["there_ns"] + pair["back_ns"] == 8 * MS
         assert pair["asymmetry_ns"] == 4 * MS
         assert pair["apparent_ns"] == wrong_ns
-        # A delivery takes 4 ms to a subscriber of the scenario, and an echo 3 ms on average.
+        # A delivery to a subscriber of the scenario takes 4 ms and an echo 3 ms on average, so the fan-out takes 1 ms
+        # more.
         assert (pair["echo_ns"], pair["fanout_ns"]) == (3 * MS, MS)
         assert pair["error_ns"] >= abs(wrong_ns)
         assert pair["deliveries"] == [EVENTS, EVENTS]

@@ -98,7 +98,8 @@ def write_golden(folder: Path) -> Path:
 def test_what_a_silent_connection_missed_is_lost_in_reconnect_however_long_it_was_silent(
     tmp_path: Path,
 ) -> None:
-    # An event is overdue after 100 ms, and the silence was noticed only 300 ms after it began.
+    # An event is overdue after 100 ms, and the silence was noticed only 300 ms after it began. Yet all ten events due
+    # in it count as lost in the reconnect.
     ledger = silent_run(tmp_path)["ledger"]
     assert (ledger["expected"], ledger["delivered"]) == (20, 10)
     assert (ledger["lost_in_reconnect"], ledger["lost_otherwise"]) == (10, 0)
@@ -107,7 +108,7 @@ def test_what_a_silent_connection_missed_is_lost_in_reconnect_however_long_it_wa
 
 def test_a_loss_before_the_silence_is_none_of_the_reconnect(tmp_path: Path) -> None:
     events = [event(9, n, "/default/a", n * 50 * MS) for n in range(20)]
-    # The event of 0 ms is lost before the silence, as those of 50 and 100 ms arrived.
+    # The event due at 0 ms was lost before the silence began, since those due at 50 and 100 ms arrived.
     lost = {0, *range(4, 14)}
     write_run(
         tmp_path,

@@ -357,13 +357,12 @@ def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tab
     folder = tmp_path / "r"
     run = of(folder, tables)
     assert run.measure is not None
-    # Call only the part of `summarise` that is about reactions; other tests cover the rest, and that of the
-    # SQL.
+    # Compute only the figures of replies: other tests cover the rest of the summary.
     found, model = reactions.summarise(run, reconcile(run, run.measure)), modelled(tables)
     assert found is not None
     counts = {**found["requests"], **found["replies"]}
     names = [name for name in model if not name.endswith("_ns")]
-    # Both parts have a key `expected`: `counts` has that of the replies, as the model does.
+    # Requests and replies both have a key `expected`. In `counts` it is the one of the replies, as in the model.
     assert {name: counts[name] for name in names} == {name: model[name] for name in names}
     for name in ("latency_ns", "first_ns", "gap_ns"):
         own = Percentiles.of(np.array(model[name], dtype=np.int64)).to_dict()

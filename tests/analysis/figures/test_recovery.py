@@ -53,8 +53,8 @@ def test_what_is_sent_between_a_cut_and_being_ready_again_is_missed_and_not_lost
     deliveries = [delivery(events[n], 1) for n in (0, 1, 5)]
     connections = [connection(1, 0, intent=intent), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(intent), deliveries, connections)
-    # Three events are missed: the one at 12 ms was under way at the cut, 20 ms is in the gap, and at 31 ms
-    # the subscription was not ready again. The loss at 50 ms is an ordinary one.
+    # Subscription 1 misses three events: the one due at 12 ms was under way at the cut, the one at 20 ms is in the gap,
+    # and at 31 ms the subscription was not ready again. The loss of the event at 50 ms is an ordinary one.
     assert (ledger.expected, ledger.delivered, ledger.lost, ledger.lost_otherwise) == (4, 3, 1, 1)
     assert getattr(ledger, name) == 3
     assert ledger.missed_in_gap + ledger.missed_away == 3
@@ -80,7 +80,8 @@ def test_a_subscription_made_anew_on_the_same_connection_is_another_turn(tmp_pat
     lives = two_lives("unsubscribe", turn=1, life=0)
     lives[1] = {**lives[1], "ended_ns": ZERO + 60 * MS}
     deliveries = [delivery(events[n], 1) for n in (0, 1, 4)]
-    # The connection is lost later, which does not change the first turn.
+    # The connection breaks only after the client has subscribed again. So the two events due in the first gap count as
+    # missed on purpose, not as lost.
     ledger = ledger_of(tmp_path, events, lives, deliveries, [connection(1, 0, "gone")])
     assert (ledger.expected, ledger.delivered, ledger.missed_away) == (4, 3, 2)
     assert (ledger.lost_in_reconnect, ledger.lost) == (1, 1)
@@ -207,12 +208,12 @@ def test_recovery_is_what_can_be_counted_by_hand(tmp_path: Path) -> None:
     )
     assert drop["cuts_ns"] == 49 * 10 * MS // 50
     assert (drop["to_50_ns"], drop["to_99_ns"], drop["to_all_ns"]) == (125 * MS, 250 * MS, 250 * MS)
-    # All 50 first attempts fail within 10 ms, and all 50 second ones begin within 200 ms, so one second has
-    # all 100.
+    # All 50 first attempts fail within 10 ms, and all 50 second attempts begin within 200 ms. So all 100 fall into one
+    # second.
     again = found["recovery"]["reconnects"]
     assert (again["attempts"], again["failed"], again["peak_per_s"]) == (100, 50, 100)
-    # An event is due every 50 ms. The first subscription was cut before that of 200 ms, and the last was
-    # ready again for that of 450 ms.
+    # An event is due every 50 ms. The first subscription was cut before the event due at 200 ms, and the last was ready
+    # again for the event due at 450 ms.
     missed = found["recovery"]["missed"]
     by_hand = [
         sum((at > 200 or number == 0) and at < 205 + 5 * number for at in range(200, 500, 50))

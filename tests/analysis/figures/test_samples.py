@@ -1,4 +1,4 @@
-"""Test that samples found at ranks equal sorted ones, however they are counted, divided or stored."""
+"""Test that samples looked up by rank equal the sorted samples, however they are counted, split or stored."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The rows of a subscription whose lives end in given ways, one after another."""
+"""Make the rows of a subscription that has several lives, one after another, each ended in a given way."""
 
 from collections.abc import Sequence
 

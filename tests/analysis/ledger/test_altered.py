@@ -1,4 +1,4 @@
-"""Test that exactly the altered deliveries are found, and that their number is unknown without a check."""
+"""Test that exactly the altered deliveries are found, and that their number is unknown if the run checked nothing."""
 
 import json
 from collections import Counter
@@ -38,8 +38,8 @@ def expected() -> list[Row]:
     return [delivery(e, 7) for e in events] + [delivery(e, 8) for e in events[::2]]
 
 
-#: Sets of rows to alter: none, each one alone, all but one, and all. Others would find nothing new, since
-#: each row is matched by itself.
+#: Sets of rows to alter: none, each one alone, all but one, and all. Other sets would find nothing new, since each row
+#: is matched by itself.
 ALONE = [{place} for place in range(9)]
 SOME: list[set[int]] = [set(), *ALONE, *(set(range(9)) - each for each in ALONE), set(range(9))]
 

@@ -1,4 +1,4 @@
-"""Test the ledger of a record with every kind of delivery, counted by hand, in one stretch and in several."""
+"""Test the ledger of a record with every kind of delivery, counted by hand, read at once or in several parts."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -33,9 +33,9 @@ GONE, UNKNOWN = 77, 50
 def run_of(folder: Path) -> analysis.Run:
     """Write three seconds of events on channels a and b, and later c.
 
-    Subscription 1 is cut off on purpose for a while; subscription 2 is ready all the time. Once each, a
-    delivery is lost, late, perhaps late, duplicated, out of order, of an event that is not on record, and to
-    a subscription that is not on record.
+    Subscription 1 is cut off on purpose for a while; subscription 2 is ready all the time. There is one delivery of
+    each kind: lost, late, perhaps late, duplicated, out of order, of an event that is not on record, and to a
+    subscription that is not on record.
     """
     events = [event(1, n, f"/default/{'ab'[n % 2]}", n * 100 * MS) for n in range(30)]
     last = [event(2, n, "/default/c", (2_500 + n) * MS) for n in range(2)]

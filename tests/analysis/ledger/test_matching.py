@@ -65,7 +65,7 @@ def test_through_is_the_last_event_of_each_segment_and_publisher(
 
 def test_of_nothing_nothing_came_through() -> None:
     assert Through.of([], []).last_ns(3, np.array([1, 2])).tolist() == [-1, -1]
-    # A publisher's number of 31 bits does not change the segment in the key.
+    # The key holds the segment (3) above the publisher's number, and the largest publisher's number does not change it.
     assert Through.key(3, np.array([2**31 - 1])).tolist() == [3 * 2**32 + 2**31 - 1]
 
 
@@ -131,7 +131,7 @@ def test_the_first_of_a_pair_is_the_earliest_to_arrive_and_then_to_be_read(tmp_p
     ]
     assert (found.rows, found.unrecorded, found.not_acknowledged) == (8, 1, 0)
     assert found.arrived_by_subscription.tolist() == [2, 1]
-    # The second event did not reach all subscribers: this is the one that it reached.
+    # Only the second event (number 1) did not reach all subscribers: it reached just subscription 5.
     assert [part.tolist() for part in found.incomplete] == [[1], [5]]
     assert found.late_least is found.late is found.late_most
     assert found.ranks_low_ns is found.ranks_ns is found.ranks_high_ns
@@ -230,7 +230,10 @@ def test_a_clock_that_is_known_to_a_millisecond_leaves_that_much_open_on_either_
 
 
 def reordered(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Return the rows (publisher, sequence, subscription) that follow a later sequence of their stream."""
+    """Return the rows (publisher, sequence, subscription) that come after a later event of the same publisher.
+
+    Only rows of the same subscription are compared.
+    """
     highest: dict[tuple[int, int], int] = {}
     found = []
     for publisher, sequence, number in rows:
@@ -250,7 +253,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], size: int, many: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    # The first four rows are in order and the rest is shuffled, so that a stream has both kinds of rows.
+    # Only the first four rows are sorted, so that some rows are in order and some are not.
     rows = sorted(rows[:4], key=lambda row: row[1]) + rows[4:]
     # Refused events are not expected and cannot be out of order.
     events = [

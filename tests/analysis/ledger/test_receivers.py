@@ -27,7 +27,7 @@ def in_sql(folder: Path) -> dict[str, Any]:
     """Return the figures computed by SQL, which must equal the ledger's wherever SQL computes them."""
     run = analysis.load(folder)
     assert run.measure is not None
-    # The part of `independent.figures` that counts; the rest takes twice as long.
+    # Run only the part of `independent.figures` that counts deliveries; the rest takes twice as long.
     with independent.opened(run) as (database, _):
         if not independent._simple(database, independent._has_intents(database)):
             return {}
@@ -91,7 +91,7 @@ def test_groups_of_other_names_and_other_patterns_are_other_groups(tmp_path: Pat
 
 def test_order_is_that_of_each_member(tmp_path: Path) -> None:
     events = published(10, 11, 12, 13)
-    # Member 2 is slow, so its event arrives after later ones of member 1. Member 1 gets its last two out of
+    # Member 2 is slow, so its event arrives after later events of member 1. Member 1 gets its last two events out of
     # order.
     arrived = [
         delivery(events[0], 1),
@@ -120,9 +120,9 @@ def test_while_another_member_is_there_a_dropped_one_excuses_only_what_was_under
         member(2),
     ]
     connections = [connection(1, 0, intent="drop 0"), connection(1, 1), connection(2)]
-    # The event of 20 ms was overdue at the drop, and that of 50 ms is older than the one of 90 ms, which
-    # member 1 received: both are lost. That of 95 ms may have been under way to member 1. Those of 150 and
-    # 210 ms are lost too, since member 2 was there.
+    # The event due at 20 ms was overdue at the drop, so it is lost. So is the event due at 50 ms, because member 1
+    # received a later one (90 ms). The event due at 95 ms may have been under way to member 1. The events due at 150
+    # and 210 ms are lost too, since member 2 could have received them.
     ledger = settled(tmp_path, events, subscriptions, [delivery(events[2], 1)], connections)
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap) == (5, 1, 1)
     assert (ledger.lost_otherwise, ledger.lost_in_reconnect) == (4, 0)
@@ -148,7 +148,7 @@ def test_two_members_that_break_at_once_excuse_each_its_own(tmp_path: Path) -> N
         connection(2, 0, intent="drop 0"),
         connection(3),
     ]
-    # Member 1 received the second event, so the first was under way to member 2.
+    # Member 1 received the second event, so the first was not under way to it, but to member 2, which was dropped too.
     ledger = settled(tmp_path, events, subscriptions, [delivery(events[1], 1)], connections)
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap, ledger.lost) == (1, 1, 1, 0)
 
@@ -200,7 +200,7 @@ _MEMBERS, _LIVES, _STARTS, _ENDS, _WAITS, _GAPS, _DELAYS, _THIRDS = (
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """Draw events, members of two groups and of none that come and go, and some of the deliveries."""
+    """Draw events, subscriptions that come and go, in two groups of members or in none, and some of the deliveries."""
     events = published(*sorted(draw(_TIMES)))
     subscriptions: list[Row] = []
     connections: list[Row] = []
@@ -287,7 +287,7 @@ def test_a_service_that_was_to_keep_the_session_owes_what_was_sent_meanwhile(
 ) -> None:
     events = published(50, 95, 150, 205, 220)
     subscriptions, connections = kept(session, intent)
-    # The event of 150 ms arrives after the drain time, so it is late.
+    # The event due at 150 ms arrives after the drain time, so it is late.
     arrived = [delivery(events[0], 1), delivery(events[2], 1, LATE_NS + 5 * MS), delivery(events[4], 1)]
     ledger = settled(tmp_path, events, subscriptions, arrived, connections)
     assert (ledger.expected, ledger.delivered, ledger.late) == (5, 2, 1)

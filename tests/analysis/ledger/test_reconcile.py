@@ -66,7 +66,7 @@ def test_one_lost_one_twice_one_to_a_subscription_that_was_gone(tmp_path: Path) 
     subscriptions = [subscription(1, "/default/a"), subscription(2, "/default/a", ended_ns=15 * MS)]
     deliveries = [delivery(first, 1), delivery(first, 1), delivery(second, 2)]
     ledger = ledger_of(tmp_path, [first, second], subscriptions, deliveries)
-    assert ledger.expected == 3  # the first to both, the second to the one still subscribed
+    assert ledger.expected == 3  # the first event for both, the second for the one still subscribed
     assert (ledger.delivered, ledger.lost, ledger.duplicates, ledger.outside_live_window) == (1, 2, 1, 1)
     assert (ledger.events_with_loss, ledger.subscriptions_with_loss) == (2, 2)
     assert ledger.balances
@@ -105,8 +105,8 @@ def test_what_a_lost_connection_misses_is_lost_in_reconnect_and_then_before_read
     deliveries = [delivery(events[n], 1) for n in (0, 5)]
     connections = [connection(1, 0, "closed with code 1001"), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(), deliveries, connections)
-    # The events of 5 and 12 ms were under way when the connection broke. The loss at 50 ms has no known
-    # cause.
+    # The events due at 5 and 12 ms were under way when the connection broke. The loss of the event due at 50 ms has no
+    # known cause.
     assert (ledger.expected, ledger.delivered, ledger.lost) == (7, 2, 5)
     assert (ledger.lost_in_reconnect, ledger.lost_before_ready, ledger.lost_otherwise) == (3, 1, 1)
     assert ledger.balances
@@ -363,7 +363,7 @@ BALANCED = Ledger(
         ({"expected": 101}, False),
         ({"rows": 101}, False),
         ({"breakdown_agrees": False}, False),
-        # The sum of expected pairs and the sum of rows must each agree.
+        # The kinds of expected deliveries must add up to `expected`, and the kinds of recorded rows to `rows`.
         ({"delivered": 61, "late": 9}, True),
         ({"delivered": 61}, False),
         ({"duplicates": 5}, False),

@@ -31,8 +31,8 @@ def test_from_a_failure_of_ours_until_ready_again_nothing_is_lost(tmp_path: Path
     deliveries = [delivery(events[n], 1) for n in (0, 1, 5)]
     connections = [connection(1, 0, intent=FAILED), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(FAILED), deliveries, connections)
-    # Three events are unobserved: the one at 12 ms may have been read but not recorded, 20 ms is in the gap,
-    # and at 31 ms the subscription was not ready again. The loss at 50 ms is an ordinary one.
+    # Three events are unobserved. The one due at 12 ms may have been read but not recorded, the one at 20 ms is in the
+    # gap, and at 31 ms the subscription was not ready again. The loss of the event at 50 ms is an ordinary one.
     assert (ledger.expected, ledger.delivered, ledger.lost, ledger.unobserved) == (4, 3, 1, 3)
     assert (ledger.missed_in_gap, ledger.missed_away) == (0, 0)
     assert ledger.balances
@@ -56,9 +56,9 @@ def test_who_never_comes_back_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_only_what_was_overdue_when_we_failed_was_lost_before(tmp_path: Path) -> None:
-    # A delivery is overdue after 60 ms, so only the first event was lost before the failure. That the last
-    # one arrived proves nothing about the second: messages that are read together are not processed in the
-    # order of sending.
+    # A delivery is overdue after 60 ms, so only the first event was lost before the failure at 100 ms. The second
+    # counts as unobserved although the third arrived: messages that are read together are not processed in the order of
+    # sending.
     events = at_times(1, 50, 90)
     lives = [subscription(1, "/default/a", 0, 100 * MS, intent=FAILED)]
     ledger = ledger_of(tmp_path, events, lives, [delivery(events[2], 1)], [connection(1, 0, intent=FAILED)])

@@ -93,7 +93,8 @@ def test_each_time_is_corrected_by_the_clock_it_was_read_from(folder: Path) -> N
         return [None if now is None else now - was for was, now in pairs]
 
     assert moved("intended_ns") == [0, 0, 0]
-    # Worker 1 received the first; publisher 2 of worker 1 sent the second; the third has an unknown publisher.
+    # The first delivery was received by worker 1. The second was sent by publisher 2, on worker 1. The third was sent
+    # by a publisher that is not on record.
     arrivals, sent = moved("arrival_ns"), moved("sent_ns")
     assert arrivals[1:] == [0, 0]
     assert sent[::2] == [0, None]

@@ -105,7 +105,7 @@ def test_the_latencies_are_those_of_plain_numpy() -> None:
 
 
 def test_stamps_shared_across_a_cut_are_counted_once() -> None:
-    """One read brings events of two slices, all of which have the stamp of the last one."""
+    """One read brings events of two slices, and all of them have the kernel stamp of the last."""
     people = Places(np.array([3, 9]))
     none = shared_stamps.Shared()
     first = shared_stamps.Stamps.of(
@@ -116,8 +116,8 @@ def test_stamps_shared_across_a_cut_are_counted_once() -> None:
     )
     none.add(first, 10)
     none.add(second, 20)
-    # Subscription 3 has three events at 12, of which two have a later one's stamp; subscription 9 has two at
-    # 14, of which one does.
+    # Subscription 3 has three events that arrive at time 12, of which two share the stamp of a later one. Subscription
+    # 9 has two at time 14, of which one does.
     assert none.count == 3
 
 

@@ -148,7 +148,7 @@ def test_a_cause_that_is_too_small_explains_nothing(tmp_path: Path) -> None:
 
 
 def test_a_cause_is_as_grave_as_what_it_explains(tmp_path: Path) -> None:
-    """A pause of 120 ms in a minute is a doubt; if it makes a tenth of all events late, figures are wrong."""
+    """A pause of 120 ms in a minute makes figures doubtful; if it makes a tenth of all events late, they are wrong."""
     phases = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 60 * SECOND}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(10)]
     events[4]["sent_ns"] = events[4]["slot_ns"] + 110 * MS
@@ -205,7 +205,7 @@ def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambd
 
 
 def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> Any:
-    """Summarise a run of a worker on another machine; ``rows`` are its health, one for each second."""
+    """Summarise a run of a worker on another machine; ``rows`` are its health rows, one for each second."""
     workers = [{"worker": 0, "id": "w", "hostname": "h", "pid": 1, "boot_id": "other", "finished": True}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(100)]
     write_run(

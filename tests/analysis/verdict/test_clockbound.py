@@ -21,8 +21,8 @@ def arrays(*columns: list[int]) -> list[Any]:
 
 
 def test_the_offset_lies_where_ping_and_daemons_agree() -> None:
-    # The columns: both bounds are known; the ping is tighter; no daemon vouches; the master's host has no
-    # daemon.
+    # One column for each case: both daemons' bounds are known; the ping is tighter; neither host has a daemon; only the
+    # master's host has none.
     low, high, bound, master = arrays(
         [-500, -10, -500, -500], [700, 10, 700, 700], [60, 60, -1, 60], [40, 40, -1, -1]
     )
@@ -55,7 +55,7 @@ def test_the_truth_stays_inside_where_both_speak_the_truth(
     low, high, bound, master = arrays(
         [offset_ns - there for there, *_ in pings],
         [offset_ns + back for _, back, *_ in pings],
-        # Part of the offset is this clock's error, so a bound of the whole offset covers it.
+        # The worker's bound must hold even if the whole offset is the error of its own clock.
         [abs(offset_ns) + own if known else -1 for _, _, own, _, known in pings],
         [own for _, _, _, own, _ in pings],
     )

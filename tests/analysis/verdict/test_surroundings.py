@@ -24,7 +24,10 @@ HOST = {"hostname": "h", "cpus": 2, "kernel": "k", "platform": "linux", "machine
 
 
 def throttled(second: float, held_ns: int, periods: int = 10, quota: float = 0.3, **more: Any) -> Row:
-    """Return a health row of a second in which a quota stopped all for ``held_ns``, in some ``periods``."""
+    """Return a health row of a second in which a CPU quota held back the cgroup for ``held_ns`` in total.
+
+    ``periods`` is the number of quota periods, of ten in the second, in which that happened. ``quota`` is in cores.
+    """
     return health(
         second,
         **{

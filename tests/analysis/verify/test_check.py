@@ -216,7 +216,7 @@ def small(made: Path, tmp_path: Path) -> Path:
 
 
 def pruned(content: Any, key: str, kept: frozenset[str]) -> Any:
-    """Return the part of ``content`` that a version which writes only the keys ``kept`` writes."""
+    """Return ``content`` as an older version would have written it, which knew only the keys ``kept``."""
     if isinstance(content, dict) and key not in revisions.FREE:
         below = {name: revisions.child(key, name) for name in content}
         return {

@@ -63,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stoppable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
-    """Four clear pairs of runs in turns, and what is read of them once, for plans that may stop early."""
+    """Return a folder of four clearly different pairs, for plans that may stop early, and a cache of their figures."""
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 14), (11, 15), (10.5, 14.9), (10.2, 14.1))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
@@ -78,7 +78,7 @@ def known() -> Runs:
 
 
 def compared(tmp_path: Path, base: Path, new: Path, *more: str, name: str = "said") -> tuple[Path, Path]:
-    """Run `loadgen compare`; return what it printed as JSON, in a file, and its page."""
+    """Run `loadgen compare`; return the paths of a file with its JSON output and of its HTML page."""
     assert (compare.compare.__name__, registered.verify.__name__) == ("compare", "verify")
     html, said = tmp_path / f"{name}.html", tmp_path / f"{name}.json"
     done = CliRunner().invoke(app, ["compare", str(base), str(new), "--json", "--html", str(html), *more])
@@ -89,7 +89,7 @@ def compared(tmp_path: Path, base: Path, new: Path, *more: str, name: str = "sai
 
 
 def written(tmp_path: Path, known: Runs, base: Path, new: Path, name: str = "said") -> tuple[Path, Path]:
-    """Write the output of `loadgen compare`; ``known`` has the runs that were read before."""
+    """Write the output of `loadgen compare`, and return its paths; ``known`` caches the runs that were read before."""
     one, other = (Side.read_from(each, known.profiles(each)) for each in (base, new))
     differences = Settings().differences(one.runs, other.runs)
     found = content(one, other, Settings(), differences)
@@ -174,8 +174,8 @@ def test_a_plan_that_may_stop_early_is_repeated_as_such(
     for path in (said, html):
         assert verify(path, known).disagreements == []
     if most > 4:
-        # Without the plan of several looks, the same runs have narrower intervals, so the plan in the file
-        # counts.
+        # A plan with several looks makes intervals wider, so `verify` must take the plan from the file: without it, the
+        # intervals disagree.
         assert verify(rewritten(said, most=None), known).disagreements
 
 

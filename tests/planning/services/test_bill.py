@@ -54,7 +54,7 @@ def test_tiers_are_continuous_and_rising(number: int, part: int) -> None:
     low, high = cost(tiered, Span.of(number)), cost(tiered, Span.of(number + step))
     assert low.low is not None
     assert high.low is not None
-    # No step costs more than one at the price of the dearest tier.
+    # A step costs at least its price in the cheapest tier (1), and at most its price in the dearest (3).
     assert step <= high.low - low.low <= 3 * step
 
 

@@ -1,4 +1,4 @@
-"""Test costs of services against the fact sheet's worked example and figures computed by hand."""
+"""Test costs of services against an example in the fact sheet on prices, and figures computed by hand."""
 
 import json
 from dataclasses import replace
@@ -57,7 +57,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("api-gateway", "data-out", (80, 80)),
         ("aws-iot-core:qos0", "service", (885, 885)),
         ("aws-iot-core:qos1", "service", (1601, 1601)),
-        # The sheet does not know whether data out is free or costs EC2's rates.
+        # The fact sheet on prices leaves open whether data out is free or costs EC2's rates.
         ("aws-iot-core:qos0", "data-out", (0, 80)),
         ("ably:per-minute", "service", (2356, 2356)),
         ("ably:mau", "service", (2335, 2335)),
@@ -68,7 +68,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("azure-web-pubsub:standard-80", "service", (966, 1230)),
         ("cloudflare-durable-objects:hibernating", "service", (7, 7)),
         ("cloudflare-durable-objects:awake", "service", (145, 145)),
-        # The 2,386 in the sheet include data out, which is a separate part here.
+        # The fact sheet on prices has 2,386 with data out, which is a separate part here.
         ("supabase", "service", (2307, 2307)),
         ("supabase", "data-out", (80, 80)),
         ("firebase", "service", (824, 971)),
@@ -116,7 +116,7 @@ def test_what_binds_first_in_the_worked_example() -> None:
     expected = {
         "api-gateway": ("requests_per_s", Fraction(1010, 10_000)),
         "aws-iot-core:qos0": ("outbound_messages_per_s", Fraction(1_000, 20_000)),
-        # The example is exactly at the limit of the plan.
+        # The example needs exactly as many connections as the plans of these two services allow.
         "ably:per-minute": ("package.connection", Fraction(1)),
         "supabase": ("connections", Fraction(1)),
         "pusher": ("plan.message_per_day", Fraction(29_088_000, 40_000_000)),
@@ -141,7 +141,7 @@ def test_what_binds_first_in_the_worked_example() -> None:
 def test_headroom_ends_where_the_quota_does() -> None:
     api = by_label(costings(example(), "api-gateway"))["api-gateway"]
     room = {each.axis: each for each in api.headrooms}
-    # At k times the rate, 10·k publishes and 1,000·k deliveries use up 10,000 calls a second.
+    # At k times the rate, 10·k publishes and 1,000·k deliveries a second use up the quota of 10,000 calls a second.
     assert room["rate"].factor == pytest.approx(10_000 / 1_010, rel=1e-6)
     assert room["fan-out"].factor == pytest.approx(9_990 / 1_000, rel=1e-6)
     assert room["payload"].factor == pytest.approx(128, rel=1e-6)
@@ -251,7 +251,7 @@ def test_appsync_events_costs_what_the_plan_of_it_alone_says(name: str) -> None:
     assert events.run is not None
     usd = events.run.usd("service")
     assert float(usd.low or 0) == pytest.approx(alone.cost.bill["total"], rel=1e-6)
-    # The plan of a run has few keep-alives, because it is short; the costing counts them by the minute.
+    # The run is short, so its plan counts few keep-alives. The costing counts them by the minute, which gives more.
     assert float(usd.high or 0) >= alone.cost.bill["total"] + alone.cost.bill["unclear"] - 1e-9
 
 

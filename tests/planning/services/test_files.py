@@ -1,4 +1,4 @@
-"""Test reading service files: packaged ones, a user's in their place, and messages about mistakes."""
+"""Test reading service files: packaged ones, a user's files that replace them, and messages about mistakes."""
 
 from pathlib import Path
 

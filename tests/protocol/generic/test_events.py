@@ -100,7 +100,7 @@ def test_a_connection_with_several_channels() -> None:
     told = Told()
     session = service.session(told)
     session.opening()
-    # Messages that arrive together with the answer's head wait until their subscription is made.
+    # Messages that arrive together with the headers of the HTTP answer wait until their subscription is made.
     session.receive(b'data: {"topic":"c","data":"1"}\n\ndata: {"topic":"a/b","data":"2"}\n\n', 5, 6)
     session.subscribe("s0", "/a/b")
     assert told.take() == [("event", "s0", "2")]

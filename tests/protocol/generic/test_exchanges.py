@@ -45,7 +45,10 @@ class Talk:
         self.exchanges = Exchanges(self._dialect, self.told)
 
     def answer(self, **message: Any) -> bool:
-        """Give an answer to the first rule that it matches, as a session does; return whether it was awaited."""
+        """Match a message with the rules, as a session does, and give it to the first that fits.
+
+        Return whether a request awaited it as its answer.
+        """
         unit: Any = message
         rule, found = next(
             (rule, found) for rule in self._dialect.rules if (found := rule.pattern.match(unit)) is not None

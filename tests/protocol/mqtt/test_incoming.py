@@ -121,7 +121,7 @@ def test_the_next_connection_knows_the_copies_of_this_one() -> None:
 
 
 def resumed() -> Receiving:
-    """A connection that has not subscribed yet; the last one had."""
+    """Return a connection that resumes a session: an earlier connection has subscribed, this one has not yet."""
     former = Receiving().topics
     receiving = Receiving(Memory("c-1", 300), subscribed=False)
     receiving.incoming.resume(former)
