@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def shown(write: Callable[[int], object], columns: int = 80) -> str:
-    """Return what ``write`` writes to a terminal, whose file descriptor it is given.
+    """Return what ``write`` writes to a terminal; it is called with the terminal's file descriptor.
 
-    The kernel passes a terminal's output on in the background and in pieces of any size, so all of it is
-    read.
+    The kernel passes a terminal's output on in the background and in pieces of any size. So the output is
+    read until the terminal is closed.
     """
     screen, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

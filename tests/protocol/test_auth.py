@@ -85,7 +85,7 @@ def test_what_a_signature_covers_is_compact_and_in_the_known_order() -> None:
 
 
 def test_a_handshake_carries_the_token_of_its_own_connection() -> None:
-    """The service reuses the last handshake, but makes a new one if the credential has changed."""
+    """The client reuses its last handshake as long as the credential is unchanged."""
     tokens = iter(["one", "one", "two", "one"])
     service = AppSyncEvents(
         Endpoints.from_url("http://127.0.0.1:8080/event"), BearerToken(lambda: next(tokens))

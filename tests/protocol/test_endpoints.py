@@ -1,4 +1,4 @@
-"""Test how the two endpoints are derived from one URL."""
+"""Test how the HTTP URL and the WebSocket URL of an Event API are derived from either of them."""
 
 import pytest
 

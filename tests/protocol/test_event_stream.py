@@ -24,7 +24,7 @@ def parsed(*parts: bytes) -> Said:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        # These are the examples of the standard (WHATWG HTML, 9.2.6).
+        # The following streams are the examples of the standard (WHATWG HTML, 9.2.6).
         ([b"data: YHOO", b"data: +2", b"data: 10", b""], ([(b"", b"YHOO\n+2\n10")], b"", None)),
         (
             [
@@ -35,7 +35,7 @@ def parsed(*parts: bytes) -> Said:
         ),
         ([b"data", b"", b"data", b"data", b"", b"data:"], ([(b"", b""), (b"", b"\n")], b"", None)),
         ([b"data:test", b"", b"data: test", b""], ([(b"", b"test"), (b"", b"test")], b"", None)),
-        # These have names and ids, and lines that reset them.
+        # The following streams have event names and ids, and lines that reset them.
         ([b"event: add", b"data: 1", b"", b"data: 2", b""], ([(b"add", b"1"), (b"", b"2")], b"", None)),
         ([b"event: add", b"", b"data: 2", b""], ([(b"", b"2")], b"", None)),
         ([b"event: add", b"event: del", b"data: 2", b""], ([(b"del", b"2")], b"", None)),
@@ -44,7 +44,7 @@ def parsed(*parts: bytes) -> Said:
         ([b"id: 7", b"data: open"], ([], b"", None)),
         ([b"id: 7", b"", b"id: 8\0", b"data: x", b""], ([(b"", b"x")], b"7", None)),
         ([b"id: 7", b"", b"id:", b"data: x", b""], ([(b"", b"x")], b"", None)),
-        # These set the wait before a reconnect.
+        # The following streams set the wait before a reconnect.
         ([b"retry: 1500", b"retry: soon", b"retry: 1.5", b"retry: -1", b"retry:"], ([], b"", 1500)),
         ([b"retry: 99999999999999"], ([], b"", None)),
         # Unknown fields are ignored.

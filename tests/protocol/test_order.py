@@ -83,7 +83,7 @@ ANSWER = {"type": "publish_success", "id": "p1", "successful": [], "failed": []}
         # The answer to a publish may come before or after the delivery of its event.
         [ACK, subscribe, success(), publish, {"type": "data", "id": "s1", "event": "1"}, ANSWER],
         [ACK, subscribe, success(), unsubscribe, {"type": "unsubscribe_success", "id": "s1"}],
-        # The subscription is given up before the answer to it.
+        # The client unsubscribes before its subscribe is answered.
         [ACK, subscribe, unsubscribe, success(), {"type": "unsubscribe_success", "id": "s1"}],
         [ACK, subscribe, {"type": "subscribe_error", "id": "s1", "errors": ERRORS}],
         [{"type": "connection_error", "errors": ERRORS}],

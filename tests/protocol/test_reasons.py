@@ -1,4 +1,4 @@
-"""Test that a service's long reason for a refusal is cut in the record's row of each event."""
+"""Test that a long reason for a refusal is shortened before it is recorded with each refused event."""
 
 import json
 

@@ -63,7 +63,8 @@ def test_appsyncs_errors_by_type_then_by_code() -> None:
         ({}, {"errors": "no"}, None),
         ({}, [1, 2], None),
         ({}, {"errors": [1, None]}, None),
-        # An error type is ignored if it may be our login, or has characters that control a terminal.
+        # An error type is ignored if it looks like our API key, has terminal control characters, or is too
+        # long.
         ({}, {"errors": [{"errorType": "da2-abcdefghijklmnopqrstuvwxyz"}]}, None),
         ({}, {"errors": [{"errorType": "\x1b[31mError"}]}, None),
         ({}, {"errors": [{"errorType": "x" * 5000 + "Error"}]}, None),

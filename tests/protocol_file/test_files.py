@@ -266,7 +266,8 @@ def test_a_file_of_ones_own_goes_along_to_workers_that_have_none() -> None:
     payload = Target(target, protocol_file=SOUND).to_payload()
     assert payload.protocol_file == SOUND
     assert Target.from_payload(payload).protocol is protocol
-    # Only this target has the file's text; the same name elsewhere in this process means the file on disk.
+    # The text that came with the target applies to this target only. Elsewhere in this process, the same name
+    # means the file on disk, which does not exist.
     with pytest.raises(ScenarioError, match="cannot be read"):
         protocol_of(target)
 

@@ -1,4 +1,4 @@
-"""Test what a protocol file may contain about a client's own login in its opening, and the effects."""
+"""Test protocol files whose opening message sends the client's login: valid ones, and mistakes in them."""
 
 from pathlib import Path
 

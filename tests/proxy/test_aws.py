@@ -1,4 +1,7 @@
-"""Test AWS's library with proxies: it follows its own rules, but for unsupported ones and --no-proxy."""
+"""Test proxies of AWS's library, which reads the environment itself.
+
+The harness adds only the `--no-proxy` option, and an error for a kind of proxy that it does not support.
+"""
 
 from collections.abc import Iterator
 from typing import Any

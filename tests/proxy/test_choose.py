@@ -206,8 +206,8 @@ def test_a_name_of_ones_own_for_loopback_goes_directly(monkeypatch: pytest.Monke
     monkeypatch.setattr("gevent.socket.getaddrinfo", look_up)
     proxy._leads_to_loopback.cache_clear()
     assert proxy.route("https://here.example/event") is None
-    # One address on another machine is enough for the proxy; so is a name without address, which only the
-    # proxy can resolve.
+    # The proxy is used if any address of the name is on another machine. It is also used for a name that
+    # cannot be resolved here, because the proxy may be able to.
     assert proxy.route("https://there.example/event") is not None
     assert proxy.route("https://gone.example/event") is not None
     proxy._leads_to_loopback.cache_clear()

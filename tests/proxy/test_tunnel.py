@@ -246,5 +246,5 @@ def test_a_proxy_on_this_machine_makes_no_target_local(
         monkeypatch.setenv("HTTP_PROXY", f"http://{through.name}")
         with pytest.raises(ForbiddenAddressError, match=r"192\.0\.2\.7 is reached through the proxy"):
             reach()
-    # The refusal comes first: no request reaches even the proxy.
+    # The error is raised before any request is sent, even to the proxy.
     assert heads == []

@@ -1,15 +1,14 @@
-"""Test that only the resolver decides how a group's clients reach the service."""
+"""Test that only the resolver decides whether a group publishes over HTTP or over its connections."""
 
 import ast
 from pathlib import Path
 
 from tests.paths import REPO
 
-#: Modules that may read `via`: the model of scenario files, which checks keys for every target, and a list of
-#: limits for the reader.
+#: Modules that may read `via`: the model of scenario files, and a list of limits that is printed for users.
 MAY = {"loadgen/scenario/models.py", "loadgen/choose/limits.py"}
-#: Rules of a protocol on which the decision depends. `loadgen probe` prints them, but does not decide by
-#: them.
+#: Properties of a protocol on which the resolver's decision depends. `loadgen probe` prints them, but makes
+#: no decision by them.
 RULES = {"publishes_over_http", "publishes_over_connections"}
 DECISIONS = (ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.If, ast.While, ast.Compare, ast.Match)
 
@@ -49,7 +48,7 @@ def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
     }
     elsewhere = {name for name in found if not name.startswith("loadgen/resolve/")} - MAY
     assert elsewhere == set()
-    # The search does find the one module that decides.
+    # The search works: it finds the one module that is allowed to decide.
     assert found["loadgen/resolve/transport.py"] == {".via", *(f"if .{name}" for name in RULES)}
     assert not any("._rules" in asks for asks in found.values())
 

@@ -68,7 +68,7 @@ def test_a_reply_goes_where_the_request_says(tmp_path: Path, reply: str, channel
     assert channel_of(run, 7, {"to": "/default/mine", "user": {"id": 42}}) == channel
     group = run.group("assistants")
     assert (group.role, group.subscribe, group.uses_http) == ("participant", ("/default/questions/*",), True)
-    # Only the responding subscription is marked, not those of the askers.
+    # The responder's subscription has a number of replies to each event; the askers' subscriptions have None.
     assert [plan.replies for plan in Clients(run).client(31).subscriptions] == [1]
     assert [plan.replies for plan in Clients(run).client(0).subscriptions] == [None]
     assert resolved.decoded(resolved.encoded(run.for_worker())).group("assistants") == group

@@ -1,4 +1,7 @@
-"""Test that every part counts the sockets that users really open, for each target and shipped scenario."""
+"""Test that workers, plans and limits count the sockets that users really open.
+
+The tests cover each target with each shipped scenario.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -129,14 +132,15 @@ def test_every_part_counts_what_the_users_open(
     (run, clients), plan = played(target, name), planned(target, name)
     real, totals = opened_by(monkeypatch, run, clients), run.totals
     assert (totals.websockets, totals.http, totals.sockets) == (real.connections, real.http, real.sockets)
-    # Workers are given these numbers, and check their limits of open files and local ports against them.
+    # Workers are given their shares of these sockets, and check them against their limits of open files and
+    # local ports.
     for weights in ([1], [1, 2], [3, 1, 1]):
         given = shares(run, [Fraction(weight) for weight in weights])
         assert sum(share.clients for share in given) == totals.clients
         assert sum(share.sockets for share in given) == real.sockets
         assert sum(share.websockets for share in given) == real.connections
         assert sum(share.subscriptions for share in given) == totals.subscriptions
-    # The plan has them too: in quotas, operations, needs of the machine, and printed text.
+    # The plan counts the same sockets: in quotas, operations, needs of the machine, and printed text.
     uses = {use.name: use.asked for use in plan.uses}
     connecting = [group for group in run.groups if group.holds_connections]
     assert sum(group.count for group in connecting) == uses["connections"] == real.connections
@@ -149,7 +153,7 @@ def test_every_part_counts_what_the_users_open(
     assert plan.needs.open_files == real.sockets + RESERVE
     assert plan.to_dict()["connections"] == real.connections
     assert f"{real.connections:,} connections" in wording.heading(plan)
-    # Requests are counted by HTTP or by connection, whichever they use.
+    # Requests are counted as HTTP requests or as requests over connections, whichever the groups use.
     rates = Rates(run, plan.cost.loads)
     by_http = {group.name for group in run.groups if group.publish is not None and group.publish.over_http}
     assert (peak(rates.requests(over_http=True)) > 0) == bool(by_http) == (real.http > 0)
@@ -157,7 +161,7 @@ def test_every_part_counts_what_the_users_open(
         (peak(rates.requests(over_http=False)) > 0) == rates.over_websocket == (set(run.publishing) > by_http)
     )
     assert (rates.each_connection() > 0) == rates.over_websocket
-    # The Locust process and the workers get the same run.
+    # The run is unchanged after it was encoded for the Locust process and the workers.
     assert decoded(encoded(run)) == run
     assert decoded(encoded(run)).totals == totals
 

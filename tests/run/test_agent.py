@@ -387,7 +387,7 @@ def test_a_worker_that_leaves_is_not_held_by_what_never_stops(
 
 
 class Lane:
-    """Stands in for the echo lane; its one echo under way never comes back."""
+    """Stands in for the echo lane, which measures round trips; its one echo under way never comes back."""
 
     def __init__(self, *_: Any) -> None:
         self.sent, self.returned = 1, 0
@@ -480,7 +480,7 @@ def test_answers_to_pings_set_the_clock_and_one_more_ping_bounds_it_at_the_end(f
         far.clock.go_on(0.02)
         far.agent.receive(pong(far.line.last(Ping), far.clock.at_ns + ahead_ns))
     assert abs(far.agent.local_ns(50_000 * SECOND) - (50_000 * SECOND - ahead_ns)) < SECOND
-    # The recorder computes latencies with the master's clock.
+    # The recorder computes latencies by the master's clock, so the worker's offset is part of them.
     far.deliver(1)
     far.clock.go_on(1.5)
     told = [status.histogram for status in far.line.all(Status) if status.histogram is not None]
@@ -490,7 +490,7 @@ def test_answers_to_pings_set_the_clock_and_one_more_ping_bounds_it_at_the_end(f
     far.agent.receive(Finish(drain_ns=0))
     settle()
     assert len(far.line.all(Ping)) == pings + 1
-    # The clock rows include the first ping, which the line itself had answered.
+    # The record has 31 pings: the 30 answered here, and the first one, which the simulated line had answered.
     assert far.ended(1).rows["clock"] == 31
 
 

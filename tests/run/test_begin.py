@@ -22,7 +22,7 @@ from loadgen.run.worker_info import WorkerInfo
 
 
 class Line:
-    """A line on which no message is sent, because the run has not begun."""
+    """A line that fails if a message is sent, because the run has not begun."""
 
     def to_coordinator(self, message: Message) -> None:
         raise AssertionError
@@ -33,7 +33,7 @@ class Line:
 
 @pytest.fixture
 def begins(tmp_path: Path) -> list[dict[str, Any]]:
-    """Return what is sent to two workers of `chat`, on a target that takes publishes over HTTP only."""
+    """Return the BEGIN messages to two workers of `chat`, on a target that takes publishes over HTTP only."""
     url = "nchan+ws://127.0.0.1:1"
     run = resolve(load("chat", target=url), url)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]

@@ -55,7 +55,7 @@ def status(**other: Any) -> Status:
 
 
 class Clock(MadeUpClock):
-    """A simulated clock that starts at the present time, from which a worker's seconds are counted."""
+    """A simulated clock that starts at the real present time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Site:
             self.says(worker_id, Claim(request=1, wanted=self.coordinator.counts(worker_id)))
 
     def all_report(self, **progress: int) -> None:
-        """Report counts for the whole run, as if all were the first worker's."""
+        """Report counts of the whole run as if they were all the first worker's."""
         self.says("w0", status(progress=progress))
 
     def all_finish(self) -> None:

@@ -1,4 +1,7 @@
-"""Test gates that end a run early: they fail only if they fail for every possible arrival time."""
+"""Test gates that end a run early although some arrival times are uncertain.
+
+Such a gate fails only if it fails for every possible arrival time.
+"""
 
 from pathlib import Path
 
@@ -17,9 +20,9 @@ MS, SECOND = 1_000_000, 1_000_000_000
 
 
 def failure(shortest_ns: int | None) -> str | None:
-    """Return the failure of a gate at 12 ms on 100 latencies of 13 ms, or None.
+    """Return the failure of the gate p99 < 12 ms for 100 latencies measured as 13 ms, or None if it holds.
 
-    Each latency may truly be ``shortest_ns`` or more; None means that all are exact.
+    Each latency may in truth be as short as ``shortest_ns``; None means that it is exact.
     """
     gates = EarlyGates([parse("delivery.latency.p99 < 12ms").with_options(2 * SECOND, True)])
     gates.begin(0)

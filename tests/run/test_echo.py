@@ -1,6 +1,7 @@
-"""Test the echo lane: its channel and events, and its behaviour if the service refuses them.
+"""Test the echo lane, which measures the round trip of a worker's own events to the service and back.
 
-Whole runs with it are in tests/system/run/test_echo.py.
+The tests are about its channel, its events, and its behaviour if the service refuses them. Whole runs with it
+are in tests/system/run/test_echo.py.
 """
 
 import time
@@ -124,7 +125,7 @@ def test_a_wildcard_that_would_receive_every_echo_keeps_the_lane_off_unless_it_i
 
 
 class Run:
-    """The attributes of a run that a lane uses."""
+    """The attributes of a run that an echo lane uses."""
 
     def __init__(self, service: Any, publish_s: float) -> None:
         self.service = service
@@ -151,7 +152,7 @@ class Run:
 def lane(
     api: LocalEventApi, folder: Path, *, via: str = "http", publish_s: float = 0.5, api_key: str | None = None
 ) -> Iterator[tuple[EchoLane, Run]]:
-    """Run a lane that sends twenty echoes a second."""
+    """Run an echo lane that sends twenty echoes a second."""
     run = Run(Target(api.http_url, api_key=api_key or api.api_key).service(), publish_s)
     plan = EchoPlan(50 * MS, 0, CHANNEL, via == "http", 300)
     made = EchoLane(cast(WorkerRun, run), plan, 7, SpoolWriter(folder, 0))
@@ -164,7 +165,7 @@ def lane(
 
 
 def settle(made: EchoLane, timeout_s: float = 5) -> list[Any]:
-    """Return all echoes that come back until the lane has ended."""
+    """Wait until the lane has ended; return the rows of all its echoes."""
     rows = []
     deadline = time.monotonic() + timeout_s
     while not made.over.is_set() and time.monotonic() < deadline:

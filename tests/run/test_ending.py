@@ -33,7 +33,7 @@ def test_green_needs_a_whole_record_a_whole_analysis_and_a_verdict_that_says_so(
     if whole and verdict is not None and own is not ExitCode.INTERRUPTED:
         assert (found.code, found.sentences) == (verdict, ())
     if not whole and not interrupted:
-        # The message says what went wrong, and names the command that completes the record or its own reason.
+        # The message names the command that completes the record, or the reason why the record is incomplete.
         assert found.sentences
         assert all("loadgen report" in sentence or sentence == "no room" for sentence in found.sentences)
 
@@ -78,7 +78,8 @@ def test_the_signal_is_named() -> None:
         ((3, 3), "not for lack of memory, by the kernel's count"),
         ((3, None), "out of memory?"),
         ((None, 4), "out of memory?"),
-        # The count fell, so it is that of another cgroup, into which this process was moved.
+        # The count of kills fell from 3 to 1, so this process was moved to another cgroup, which has its own
+        # count.
         ((3, 1), "out of memory?"),
     ],
 )

@@ -40,7 +40,7 @@ def test_the_master_makes_the_file_and_finds_it_again(tmp_path: Path) -> None:
     assert worker.public == first.workers_public
     assert first.secret.decode() not in path.read_text() + repr(first)
     assert worker.secret.decode() not in repr(worker)
-    # The file has more than one part, and the worker's part cannot be used as the master's.
+    # The file has three parts: its kind and two keys. So a worker's file is not accepted as the master's.
     assert len(path.read_text().split(".")) == 3
 
 
@@ -164,7 +164,7 @@ def test_the_command_makes_both_halves_or_prints_them(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
     printed = dict(line.split("=", 1) for line in CliRunner().invoke(app, ["join"]).stdout.splitlines())
     assert set(printed) == {JOIN_MASTER, JOIN_WORKER}
-    # They have no characters that a shell, an environment file or Compose would interpret.
+    # The keys have no characters that a shell, an environment file or Compose would interpret.
     for text in printed.values():
         assert text.replace("-", "").replace("_", "").replace(".", "").isalnum()
 

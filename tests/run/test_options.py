@@ -1,4 +1,7 @@
-"""Test the table of options: both parsers have exactly these, and the child reads what the user typed."""
+"""Test the table of options: the parsers of `loadgen run` and of Locust have exactly these options.
+
+The Locust process must read the values that the user typed for `loadgen run`.
+"""
 
 import argparse
 import dataclasses
@@ -192,7 +195,8 @@ def test_a_worker_and_a_master_are_told_what_they_may_use() -> None:
         "--allow-env": Reader.BOTH,
         "--allow-file": Reader.BOTH,
         "--allow-commands": Reader.BOTH,
-        # On the master it permits the target, on a worker the sources of its clients' tokens.
+        # On a master, the option permits a remote target. On a worker, it permits remote sources of its
+        # clients' tokens.
         "--allow-remote": Reader.BOTH,
         # A worker loads only the files that its own command line names.
         "--allow-users": Reader.PARENT,

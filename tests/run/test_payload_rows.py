@@ -1,4 +1,7 @@
-"""Test which tables a worker needs for its publishers, and that their source does not change the events."""
+"""Test which data tables a worker needs to make its events.
+
+The events must be the same whether the tables are read from files or received from the master.
+"""
 
 import json
 from pathlib import Path

@@ -32,7 +32,7 @@ def test_counts_that_change_all_the_time_are_reported_at_the_interval() -> None:
 
 
 def test_counts_that_have_come_to_rest_are_reported_at_once() -> None:
-    # The counts are as reported before, then they change twice, then they stay the same.
+    # The counts are as last reported, then they change twice, then they stay the same.
     assert waited_s([0, 3, 5, 5, 5]) == pytest.approx(0.06)
     assert waited_s([0, 5, 5]) == pytest.approx(0.04)
 

@@ -41,7 +41,7 @@ def test_a_probe_has_the_content_of_an_event_in_its_namespace(
     for channel, content in (
         ("/b/probe", {"line": 1, "meta": {"k": 2}}),
         ("/c/x", {"text": "hello", "meta": {}}),
-        # A group with padding does not tell what the service accepts, so the first content is used.
+        # The group of this channel pads its events, so it has no content to copy; the first content is used.
         ("/a/x", {"line": 1, "meta": {"k": 2}}),
     ):
         event = probes.event(channel, 5, 99)

@@ -1,4 +1,4 @@
-"""Test how a worker ends whose master never answers."""
+"""Test how a worker ends if its master never answers."""
 
 from typing import NoReturn
 

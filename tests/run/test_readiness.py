@@ -181,8 +181,8 @@ def test_a_member_that_no_probe_reaches_counts_as_ready_after_many_rounds(
         probes.readiness.proven(SHARED)
 
     probes.readiness.watch(SHARED, on_ready)
-    # The shared subscription becomes ready without an event. An ordinary subscription without events never
-    # does.
+    # A shared subscription becomes ready after enough probes, even if it receives none. An ordinary
+    # subscription that receives no probe never becomes ready.
     probes.readiness.watch("b", lambda _: pytest.fail("what is not shared is awaited for ever"))
     probes.until(lambda: bool(ready))
     assert probes.prober.channels.count(SHARED) >= readiness.SHARED_ROUNDS

@@ -36,7 +36,7 @@ REMOTE = ("--target", TARGET, "--api-key-env", "HOME")
         ("https://localhost.example.com/event", "localhost.example.com"),
         (TARGET, "abc.appsync-api.eu-west-1.amazonaws.com"),
         ("aws:load", "the stack load on AWS"),
-        # This is no valid target; the code that uses the target reports that.
+        # This target is invalid, but that error is reported later, by the code that uses the target.
         ("nonsense", None),
     ],
 )

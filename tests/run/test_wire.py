@@ -249,7 +249,7 @@ def test_with_a_key_only_who_has_it_gets_in_and_all_others_are_counted_with_thei
 
 
 def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None:
-    """A relay between worker and master keeps the data that it forwards, and sends it again later."""
+    """A relay between worker and master stores the data that it forwards, and later sends it again."""
     listener = socket.create_server(("127.0.0.1", 0))
     heard = bytearray()
 

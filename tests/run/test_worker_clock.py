@@ -14,7 +14,7 @@ _ENOUGH = 8
 
 
 def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give a worker's clock the pings of a random world, one by one.
+    """Feed a worker's clock with the pings of a random world, one by one.
 
     Return three figures (ns) at random moments: the error of the estimate, the claimed error, and how early
     an event due within a tenth of a second would be sent.
@@ -65,9 +65,9 @@ def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, 
 def _moments(
     random: np.random.Generator, jumps: Sequence[tuple[float, float]], back: np.ndarray
 ) -> dict[int, tuple[float, float]]:
-    """Return random moments as (now, due time) by the number of pings that are back at that moment.
+    """Draw one moment between each two consecutive ping answers.
 
-    Each moment is before the next ping comes back.
+    Return {number of answers received by then: (the moment, a due time up to a tenth of a second after it)}.
     """
     found = {}
     for count in range(_ENOUGH, len(back)):
@@ -87,14 +87,15 @@ def test_the_true_offset_is_within_the_claimed_error(kind: str) -> None:
     found = [followed(kind, seed) for seed in range(40)]
     wrong, claimed, early = (np.concatenate(parts) for parts in zip(*found, strict=True))
     assert np.mean(wrong > claimed) <= 0.001
-    # Nothing is sent earlier than its due time minus the error, plus what clocks may be slewed until then.
+    # An event is sent too early by no more than the claimed error plus what clocks may be slewed in a tenth
+    # of a second.
     assert np.mean(early > claimed + 0.1 * SECOND * 1000e-6) <= 0.001
     # Quick round trips bound the offset well, however long ago they were.
     assert np.median(claimed[wrong < MS]) < 15 * MS
 
 
 def test_it_is_known_far_better_than_by_the_quickest_ping_of_the_last_20_s() -> None:
-    """A clock slewed by 500 ppm moves 10 ms in 20 s, but the estimate is better than that."""
+    """Within 20 s a clock that is slewed by 500 ppm moves 10 ms; the estimate is better than 1 ms."""
     found = [followed("triangle", seed) for seed in range(40)]
     assert max(float(np.max(wrong - claimed)) for wrong, claimed, _ in found) <= 0
     quick = [wrong for wrong, claimed, _ in found if np.median(claimed) < 0.5 * MS]

@@ -94,8 +94,8 @@ def bomb(megabytes: int) -> str:
 
 
 def test_a_histogram_that_unpacks_to_gigabytes_takes_no_memory() -> None:
-    # The histogram consists of zeros, a thousand of which are packed into a byte, so even gigabytes would fit into the
-    # allowed text.
+    # The histogram consists of zeros, a thousand of which are packed into a byte. So even gigabytes would fit
+    # into the allowed text.
     text = bomb(60)
     assert len(text) < histograms.MOST_TEXT
     tracemalloc.start()

@@ -62,7 +62,7 @@ def begun(
     monkeypatch: pytest.MonkeyPatch,
     places: dict[str, str] | None = None,
 ) -> tuple[Allowed, str | None]:
-    """Return the permissions of a worker's agent, and where its login comes from if not its own user.
+    """Return the permissions of a worker's agent and who chose its login: "the master", or None for its user.
 
     The master has sent other options and a run.
     """

@@ -1,4 +1,7 @@
-"""The scenarios shipped with the program, listed without reading them: each test process collects tests of them."""
+"""The scenarios shipped with the program.
+
+They are listed without reading them, because every test process needs the list to collect its tests.
+"""
 
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -7,7 +10,7 @@ from loadgen.paths import bundle
 
 
 class Shipped(NamedTuple):
-    """A scenario of the catalogue; a test of `catalogue` says that it is one."""
+    """A scenario shipped with the program."""
 
     name: str
     path: Path

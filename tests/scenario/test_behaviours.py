@@ -72,7 +72,7 @@ def test_exponential_lives_have_the_mean_that_was_asked_for() -> None:
     found = behaviours("churn: {lifetime: 4s, away: 1s}", 400)
     leaves = sum(len(lives_of(b)) for b in found)
     # A renewal process: 400 clients for 100 s, each connected for 4 s on average and then away for 1 s. The
-    # standard deviation is about 80.
+    # standard deviation of the number of leaves is about 80.
     assert leaves == pytest.approx(400 * 100 / 5, abs=400)
     assert len({lives_of(b)[0] for b in found}) == 400
 
@@ -87,7 +87,7 @@ def test_constant_lives_end_in_the_order_of_the_ramp() -> None:
 def test_subscriptions_change_at_the_groups_rate() -> None:
     found = [b.churn for b in behaviours("churn: {subscriptions: 20/s}")]
     offsets = [list(c.offsets_ns(60 * SECOND)) for c in found if isinstance(c, SubscriptionChurnPlan)]
-    # A Poisson process with a mean of 1,200 and a standard deviation of 35.
+    # The number of changes is Poisson distributed, with a mean of 1,200 and a standard deviation of 35.
     assert sum(map(len, offsets)) == pytest.approx(1200, abs=175)
     churn = found[0]
     assert isinstance(churn, SubscriptionChurnPlan)

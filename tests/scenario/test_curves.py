@@ -95,7 +95,8 @@ def test_a_form_and_its_points_make_the_same_schedule(tmp_path: Path) -> None:
         assert [*publish_of(Clients(resolve(form)), number).offsets_ns()] == [
             *publish_of(Clients(resolve(listed)), number).offsets_ns()
         ]
-    # 25 % of 100/s during one second of warm-up and two of measurement, then 50 %.
+    # Two publishers share 100/s. They make 25 requests in one second of warm-up at 25 %, 50 in two seconds of
+    # measurement at 25 %, and 100 in two seconds at 50 %.
     assert sum(len([*publish_of(Clients(resolve(form)), n).offsets_ns()]) for n in (5, 6)) == 25 + 50 + 100
 
 

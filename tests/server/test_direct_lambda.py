@@ -132,7 +132,7 @@ def test_the_model_of_powertools_accepts_the_event(
     if kind is None:
         assert model.identity is None
     else:
-        # Validate with the exact model, because the union might accept the value by a looser one.
+        # Validate with the exact model. A union of models might accept the value by one that is less strict.
         accepted = kind.model_validate(event["identity"])
         assert set(kind.model_fields) <= event["identity"].keys()
         assert accepted.model_dump().items() <= event["identity"].items()

@@ -23,8 +23,8 @@ from tests.paths import REPO
 #: others.
 STUCK_S: Final = 900.0
 
-#: Overrides for a `comments` of a few seconds, without its gates, which are about a service and not about
-#: these tests.
+#: Overrides that make a run of the scenario `comments` last a few seconds. They remove its gates, which judge
+#: a service and not the harness.
 SMALL = (
     "gates=[]",
     "clients.readers.count=40",

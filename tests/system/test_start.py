@@ -62,11 +62,12 @@ with tempfile.TemporaryDirectory() as folder:
     assert analysis.__main__.main(["finish", folder, "--no-report"]) == 0
     assert (Path(folder) / "fanout.parquet").exists() and (Path(folder) / "ledger.parquet").exists()
 """
-#: By kind of process: the code it runs before its actual work, and the heavy modules that it needs.
+#: For each kind of process: the code that it runs before its actual work, and the heavy modules that it
+#: needs.
 PROCESSES = {
     "child": ("import loadgen.child", set()),
     "loadgen run": (_RUN, {"pydantic", "typer"}),
-    # One process is tested for two kinds: neither part may load more than both need.
+    # This process stands for two kinds. Both need the same heavy modules, and neither may load more.
     "command line and loadgen plan": (
         _COMMANDS + "from loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},
@@ -80,7 +81,7 @@ PROCESSES = {
         {"locust", "numpy", "pyarrow"},
     ),
     "server": ("import loadgen.server.__main__", {"aiohttp", "asyncio"}),
-    # The whole analysis, because pyarrow would load pandas only when it is first used.
+    # This runs the whole analysis, because pyarrow would load pandas only when it is first used.
     "analysis": ("from pathlib import Path" + _FINISH, {"numpy", "pyarrow", "rich"}),
 }
 

@@ -1,8 +1,8 @@
 """Capture packets of a TCP port on loopback, to bound the time at which the kernel received each byte.
 
-Linux stamps a packet of the loopback interface when it delivers it (`ip_local_deliver`). Each packet socket
-stamps its own copy: one for all protocols does so before that, and one for IP after it. So a TCP socket's
-stamp lies between these two.
+Linux stamps a packet of the loopback interface when it delivers it (`ip_local_deliver`). Packet sockets stamp
+their own copies: a socket for all protocols does so before the delivery, and a socket for IP after it. So a
+TCP socket's stamp lies between the two.
 """
 
 import socket
@@ -35,7 +35,7 @@ def may_capture() -> bool:
 
 
 class _Tap:
-    """Records (stamp, sequence number, length) of each segment that a port sends, by the receiving port."""
+    """Records the segments that a port sends as (stamp, sequence number, length), by the receiving port."""
 
     def __init__(self, port: int, protocol: int) -> None:
         self._port = port

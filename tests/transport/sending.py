@@ -28,8 +28,9 @@ TOKEN = 7
 class Order:
     """What to send to each connection: the number of frames, sent `batch` at a time in `cuts` + 1 segments.
 
-    The pause between two segments of a connection is at least the least pause and up to ``pause_s`` longer.
-    ``sizes`` are those of events. With ``cut_answer`` the answer to the upgrade is sent in two parts.
+    The pause between two segments of a connection is random: ``least_pause_s`` plus at most ``pause_s``.
+    ``sizes`` are the sizes of the events in bytes. With ``cut_answer`` the answer to the upgrade is sent in
+    two parts.
     """
 
     frames: int
@@ -143,7 +144,7 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
 
 
 class Host:
-    """A process for several senders in turn, because starting it costs more than most of them."""
+    """A process that runs several senders in turn, because starting it takes longer than most senders run."""
 
     def __init__(self) -> None:
         self._begin()

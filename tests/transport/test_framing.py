@@ -1,4 +1,7 @@
-"""Test that plain frames and the library give the same messages and errors, however the bytes are cut."""
+"""Test that `TextFrames` and the websockets library give the same messages and errors for the same bytes.
+
+The bytes are cut into reads at any place.
+"""
 
 from typing import Any
 
@@ -124,7 +127,7 @@ def test_only_a_message_that_ends_with_the_read_is_exact() -> None:
     assert fed(stream[2:], 50, 7) == [(50, 0)]
     assert fed(stream[:2], 60, 8) == []
     assert fed(stream[2:] + stream, 70, 9) == [(70, 9), (70, 0)]
-    # If the read may have left data in the socket, none of it is exact.
+    # If the read may have left data in the socket, its last message is not exact either.
     assert fed(stream, 80, 10, 10) == [(80, 10)]
 
 
@@ -158,7 +161,7 @@ def test_frames_are_for_the_fast_path_only_at_a_boundary_and_while_nothing_is_el
         assert state(found) == (at_boundary, at_boundary)
     found.end()
     assert state(found) == (False, False)
-    # A refused message, and one that is too long, end the state as well.
+    # A frame that is refused or too long also ends the use of the fast path.
     for refused, data in (("no", begun), (None, text[:1] + b"\x7f" + (MAX_BYTES + 1).to_bytes(8))):
         found = frames_of(refused)
         found.feed(data, 1, 2)

@@ -82,7 +82,7 @@ def test_plain_frames_are_not_judged_and_others_go_to_the_library_whole() -> Non
     assert world.texts == [(b"a", 10, 20), (b"", 10, 20)]
     assert world.library == [(PING, 10, 20), (binary(b"b"), 10, 20)]
     assert world.judged == [(0x89, 1, 1), (0x82, 1, 1)]
-    # An incomplete plain frame is not judged either.
+    # An incomplete plain frame is not passed to `judge` either.
     world.frames.feed(text(b"abc")[:3], 10, 20)
     assert len(world.judged) == 2
 
@@ -124,7 +124,8 @@ def test_the_fast_path_is_asked_first_and_the_rest_is_walked() -> None:
     world.frames.feed(first + second + first[:2], 10, 20, 3, 4)
     assert fast_path.calls == [(first + second + first[:2], 10, 20, 3, 4)]
     assert world.messages == [b"two"]
-    # The incomplete frame is completed and given alone, then the data after it: both begin with a frame.
+    # The second read completes the first read's last frame. The fast path gets that frame alone, and then the
+    # rest, so that its data always begins with a frame.
     world.frames.feed(first[2:] + second, 30, 40, 5, 6)
     assert fast_path.calls[1:] == [(first, 30, 40, 5, 5), (second, 30, 40, 5, 6)]
     assert world.messages == [b"two", b"one", b"two"]
@@ -136,7 +137,7 @@ def test_what_completes_a_frame_and_ends_with_it_is_the_fast_paths_with_the_read
     world.frames.fast_path = fast_path = FastPath(0, len(data), 0)  # type: ignore[assignment]
     world.frames.feed(data[:3], 10, 20)
     world.frames.feed(data[3:], 30, 40, 5, 6)
-    # The fast path is also called with the empty rest, which costs little.
+    # The fast path is also called for the empty rest of the read, which costs little.
     assert fast_path.calls == [(data[:3], 10, 20, 0, 0), (data, 30, 40, 5, 6), (b"", 30, 40, 5, 6)]
     assert world.messages == []
 
@@ -146,7 +147,7 @@ def test_within_a_message_in_parts_the_fast_path_is_not_asked() -> None:
     world.frames.fast_path = fast_path = FastPath(0, 0)  # type: ignore[assignment]
     world.frames.feed(BEGUN, 1, 2)
     world.frames.feed(text(b"x"), 1, 2)
-    # An incomplete frame that cannot be taken is judged before the rest has arrived.
+    # `judge` gets the header of an incomplete frame that cannot be taken, before the rest has arrived.
     world.judged.clear()
     world.frames.feed(text(b"xyz")[:3], 1, 2)
     assert world.judged == [(0x81, 3, 3)]
@@ -159,7 +160,7 @@ def test_what_is_judged_bad_is_not_waited_for_and_ends_the_stream() -> None:
     world = World(judge=lambda first, second, length: first == 0x82)
     whole = binary(b"b" * 300)
     world.frames.feed(text(b"a") + whole[:4], 1, 2)
-    # The header has two bytes, and two more for the length.
+    # The header has two bytes, followed by two bytes of length.
     assert world.judged == [(0x82, 126, 300)]
     assert world.library == []
     assert not world.taken_whole

@@ -92,7 +92,8 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_and_not_tried() -> 
         client = GeventHttpClient(url, 1)
         for _ in range(3):
             assert client.post(b"{}", {}) == (200, b"{}")
-            # Not `gevent.sleep`, so that the hub has not noticed the end yet when the next request is sent.
+            # Use `time.sleep` instead of `gevent.sleep`, so that the hub has not noticed the close before the
+            # next request.
             time.sleep(0.05)
     assert len(accepted) == 3
 

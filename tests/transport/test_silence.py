@@ -62,7 +62,7 @@ class Source:
 
 def watched(clock: Clock, *timeouts_ms: int) -> tuple[SilenceWatch, list[Source]]:
     watch = SilenceWatch(clock.monotonic_ns, clock.sleep)
-    watch._watching = gevent.Greenlet()  # the test runs it
+    watch._watching = gevent.Greenlet()  # never started: the test itself runs the watch
     sources = [Source(clock) for _ in timeouts_ms]
     for source, timeout_ms in zip(sources, timeouts_ms, strict=True):
         watch.add(source, timeout_ms * MS, source.on_silent)

@@ -60,7 +60,7 @@ def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(serve
     wait_for(lambda: len(fast_lengths) == MESSAGES)
     wait_for(lambda: len(slow_lengths) >= 20)
     took_s = time.monotonic() - begun_s
-    # Reading may be ahead of the rate by the bytes of one turn, which lasts a tenth of a second.
+    # At most the bytes of one turn (a tenth of a second) are read in advance.
     assert sum(slow_lengths) <= RATE * (took_s + 0.1)
     assert len(slow_lengths) < MESSAGES
     assert set(fast_lengths) == {len(MESSAGE)}

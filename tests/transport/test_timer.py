@@ -162,7 +162,8 @@ def test_a_greenlet_killed_while_it_waits_disturbs_nobody(
     killed.kill()
     assert killed.dead
     assert len(timer._due) == 1
-    # The timer was set for the greenlet that is gone. It wakes none, and is then set for the other.
+    # The timer was set for the killed greenlet. When it fires it wakes none, and is then set for the other
+    # one.
     world.fire(timer)
     assert not other.dead
     assert world.now_ns() == due_ns

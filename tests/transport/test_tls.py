@@ -1,4 +1,7 @@
-"""Test TLS over memory buffers: where a read ends within a record, and the bounds of the arrival then."""
+"""Test TLS over memory buffers.
+
+If a read ends within a record, the arrival of its plaintext is uncertain; the tests check its bounds.
+"""
 
 import ssl
 from collections.abc import Iterator
@@ -62,7 +65,10 @@ def test_no_session_is_resumed_unless_one_is_given(tmp_path: Path) -> None:
 
 
 def decrypted(client: Tls, data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return each piece of plaintext with the `within` and `end` of its arrival."""
+    """Return (plaintext, `within_ns`, `end_ns`) of each piece.
+
+    They bound the error of the arrival of a message that ends within the piece, and of one that ends with it.
+    """
     parts: list[tuple[bytes, int, int]] = []
 
     def take(part: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:

@@ -226,7 +226,7 @@ def test_what_the_socket_does_not_take_at_once_is_sent_later_and_in_order(echo_u
     )
     connection.open(5)
     for _ in range(40):
-        connection.send(b"y" * 500_000)  # the server ignores them, but has to read them
+        connection.send(b"y" * 500_000)  # the server ignores these messages, but has to read them
     connection.send(b"fragments")
     wait_for(lambda: texts)
     assert texts == [b"one two three"]
@@ -279,7 +279,7 @@ def test_pooled_connections_are_kept_when_descriptors_are_past_the_reach_of_sele
 
 @pytest.mark.parametrize("how", ["apart", "together", "torn"])
 def test_frames_that_come_along_with_the_upgrade_are_not_lost(how: str) -> None:
-    """If the answer itself arrives in parts, the library has begun to read it and must read the rest."""
+    """If the answer to the upgrade arrives in parts, the library reads it, and also all frames after it."""
     messages = [b'{"n":1}', b"[2]" * 100, b"3"]
     stream = b"".join(Frame(Opcode.TEXT, message).serialize(mask=False) for message in messages)
 
@@ -317,7 +317,7 @@ def test_frames_that_come_along_with_the_upgrade_are_not_lost(how: str) -> None:
         )
         connection.open(10)
         wait_for(lambda: len(received) == 3)
-        # The short parser is used exactly if that is safe.
+        # If the answer was torn, the library reads the frames; otherwise our own parser does.
         assert (connection._frames is None) is (how == "torn")
         connection.abort()
         thread.join()

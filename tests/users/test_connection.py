@@ -45,7 +45,7 @@ def opened() -> World:
 def silent_opening(
     patch: pytest.MonkeyPatch, then: Callable[[Session], object] = lambda session: None
 ) -> None:
-    """Make the service's only answer to a login what ``then`` does."""
+    """Let the service answer a login only by the calls that ``then`` makes on the session."""
 
     def opening(self: Session) -> list[bytes]:
         then(self)
@@ -516,7 +516,7 @@ def test_a_failure_of_ours_before_there_is_a_socket_is_one_and_the_next_life_is_
     assert of.client.life == 2
 
 
-# The following tests are about a change from one life to the next.
+# The following tests are about a client that connects again. Each of its connections is a life.
 
 
 def test_nothing_of_one_life_reaches_the_next() -> None:
@@ -549,7 +549,7 @@ def test_a_life_that_ends_late_does_not_end_the_next_one(monkeypatch: pytest.Mon
     ended: list[ClientConnection] = []
     of = world(on_ended=ended.append)
     with pytest.MonkeyPatch.context() as patch:
-        # This socket does not end when it is told to.
+        # This socket stays open although it is told to abort, and reports its end later.
         patch.setattr(Socket, "abort", lambda self: None)
         patch.setattr(Session, "subscribe", lambda self, *_: 1 / 0)
         with pytest.raises(OurFailureError):

@@ -1,4 +1,7 @@
-"""Test the supported attributes of user classes, with a fake base, as Locust patches its process."""
+"""Test which attributes a user class may declare.
+
+The base class is a fake, because importing the real one imports Locust, which patches its process.
+"""
 
 import functools
 import re
@@ -93,7 +96,7 @@ def test_what_is_not_honoured_is_refused_with_one_sentence(declared: dict[str, A
     assert sentence in said
     assert re.match(r"tests/users/test_declared\.py:\d+: class Reader: ", said), said
     assert "\n" not in said
-    # The message is the same if another class is in between, or if a mixin has the attribute.
+    # The message is the same if a mixin has the attribute.
     mixin = type("Mixin", (), {"__module__": "my_mixins", **declared})
     assert sentence in refusal(type("Late", (mixin, Base), {"__module__": "my_users"}))
 
@@ -132,7 +135,7 @@ def test_what_is_set_later_is_looked_at_too() -> None:
     for name, other in (("wait_time", len), ("tasks", [len]), ("on_delivery", lambda self: None)):
         with pytest.raises(UserClassError):
             demand_settable(reader, name, other, Base)
-    # Locust itself sets these attributes.
+    # Locust itself sets these attributes, so it is allowed to set them later.
     own = {"weight": 1, "fixed_count": 5, "host": "http://x", "tasks": []}
     for name, value in own.items():
         demand_settable(reader, name, value, Base)

@@ -1,4 +1,7 @@
-"""Test deliveries whose stamps have another place or checksums: which are recorded, which are foreign."""
+"""Test deliveries whose stamp is in another place or has a checksum.
+
+Each is recorded, or counted as foreign: as an event of another run.
+"""
 
 from collections import Counter
 from types import SimpleNamespace

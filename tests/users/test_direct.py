@@ -1,4 +1,4 @@
-"""Test publishes that C sends and settles: record, counts and reports equal those of the usual path."""
+"""Test publishes that C code sends and settles: record, counts and reports equal those of the Python path."""
 
 import json
 from collections import Counter
@@ -134,7 +134,7 @@ def _without_times(row: EventRow) -> EventRow:
 
 
 def both(play: Callable[[Client], object]) -> Any:
-    """Do the same with both kinds of client; assert that the records are equal, and return one."""
+    """Do the same with direct publishes and without; assert that the outcomes are equal, and return one."""
     outcomes = []
     for direct in (True, False):
         client = Client(direct)

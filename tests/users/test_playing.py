@@ -51,7 +51,7 @@ class Connection:
             raise error
 
     def end(self, intent: str | None = None) -> None:
-        """End a life of the connection that was established."""
+        """End an established connection; ``intent`` is the client's reason, or None if it broke by itself."""
         self.intent = intent
         self.ended.set()
         self.on_ended(self)
@@ -99,7 +99,7 @@ class Playing:
         wait_ns = first_ms * 1_000_000 or 1
         behaviour = Behaviour(ReconnectPlan(wait_ns, wait_ns, False, again, "s"))
         plan = ClientPlan(1, "g", 1, PLANS, None, 0, behaviour)
-        #: What ends a client that rests.
+        #: Functions that the client has given to the test; each ends the client while it rests.
         self.ends: list[Callable[[], None]] = []
         play = Client(self.run, plan, code).play
         self.greenlet = gevent.spawn(play, self._rest) if rests else gevent.spawn(play)

@@ -173,8 +173,8 @@ def test_no_more_are_under_way_than_allowed_and_the_wait_is_told_from_our_own_la
     assert sender.most == 2
     first = {row.batch: row for row in reversed(run.rows)}
     assert {row.status for row in run.rows} == {"accepted"}
-    # On any machine, each request waits for its slot until an earlier one is answered; longer is our
-    # lateness.
+    # A request has its slot only once an earlier request is answered. Later sending is the generator's
+    # lateness, however slow the machine is.
     answered = sorted(row.acked_ns for row in first.values())
     slots = sorted(row.slot_ns for row in first.values())
     assert all(slot >= answer for slot, answer in zip(slots[2:], answered, strict=False))

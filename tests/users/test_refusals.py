@@ -39,7 +39,7 @@ def test_a_refused_login_is_for_now_or_for_good(refusal: Refusal | None, kind: t
     assert row.error == "LimitExceededError: too fast"
     assert row.refusal == (None if refusal is None else refusal.kind.value)
     assert world.run.progress.throttled == (1 if refusal is LATER else 0)
-    # The refusal does not affect the next life.
+    # The next connection is not affected by the refusal.
     world.open()
     assert world.rows.connections[-1].refusal is None
 

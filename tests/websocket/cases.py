@@ -331,7 +331,7 @@ def _limits() -> Iterator[Case]:
 
 
 def _masks() -> Iterator[Case]:
-    """Yield frames that are wrongly masked; the sender's side decides what that is (tag `wrong mask`)."""
+    """Yield frames with wrong masking (tag `wrong mask`): a server's with a mask, a client's without."""
     for opcode, name in ((TEXT, "text"), (BINARY, "binary"), (PING, "ping"), (CLOSE, "close")):
         payload = struct.pack("!H", NORMAL) if opcode == CLOSE else b"abc"
         case = _failing(f"{name} with the wrong masking", PROTOCOL, Frame(opcode, payload))

@@ -146,7 +146,7 @@ def sequence_in(event: str) -> int:
 def opened(
     broker: Broker, rows: native.Rows, slow: SlowReading | None = None
 ) -> tuple[SocketStream, MqttSession, Recording]:
-    """Connect a client, let it subscribe, and give its stream a lane."""
+    """Connect a client, let it subscribe, and give its stream a native fast path (a "lane")."""
     handler = Recording()
     websocket = broker.url.startswith("ws")
     session = session_of(handler, 1, websocket=websocket)
@@ -180,7 +180,8 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
         return len(found) >= count and len(acknowledged(broker)) >= count - 1
 
     wait_for(lambda: has(3))
-    # Only Python can take the second packet, and acknowledgements must stay in order.
+    # The lane cannot take the second packet, whose topic has no subscription, so Python takes it. The
+    # acknowledgements must nevertheless stay in order.
     broker.send(publish(3, 13), publish(4, 14, "default/other"), publish(5, 15))
     wait_for(lambda: len(acknowledged(broker)) == 5)
     broker.send(publish(6, 16))
@@ -198,7 +199,7 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
 
 
 def test_packets_in_pieces_are_taken_once_each(broker: Broker) -> None:
-    """Python takes packets that a read has cut; the lane takes those after them."""
+    """Python takes each packet that two reads share; the lane takes the whole packets after it."""
     rows = native.Rows(9, 100)
     stream, _, handler = opened(broker, rows)
     sent = [publish(sequence, 100 + sequence) for sequence in range(40)]

@@ -1,4 +1,4 @@
-"""Test that the codec reads packets, but never gets text that is not UTF-8, over which it panics."""
+"""Test that packets are read, and that text which is not UTF-8 never reaches the codec, which would panic."""
 
 from collections.abc import Callable
 

@@ -126,7 +126,7 @@ def test_at_qos_2_what_the_broker_has_taken_is_only_released() -> None:
     assert isinstance(released, mqtt5.PubRelPacket)
     assert released.packet_id == one.packet_id
     assert (again.payload, again.duplicate, again.packet_id) == (b"2", True, two.packet_id)
-    # New publishes have other packet ids.
+    # New publishes do not reuse the packet ids of unfinished ones.
     (three,) = packets(session.publish("p2", "/default/a", ["3"]))
     assert three.packet_id not in (one.packet_id, two.packet_id)
     code = mqtt5.PubCompReasonCode.PACKET_ID_NOT_FOUND
@@ -146,7 +146,7 @@ def test_a_copy_of_a_message_of_qos_2_is_known_after_a_reconnect() -> None:
     session.receive(message.write(), 3, 4)
     session.subscribe("s1", "/default/a")
     assert not handler.named("on_event")
-    # A new session does not have the message.
+    # A new session starts without the id of the earlier message, so the same packet is a new delivery.
     session, handler = site.connect(False)
     session.subscribe("s1", "/default/a")
     session.receive(message.write(), 3, 4)
@@ -155,7 +155,7 @@ def test_a_copy_of_a_message_of_qos_2_is_known_after_a_reconnect() -> None:
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_broker_may_repeat_a_pubrel_after_a_reconnect_and_only_then(version: str) -> None:
-    """The last connection may break before our PUBCOMP arrives."""
+    """If the last connection broke before our PUBCOMP arrived, the broker sends PUBREL again."""
     site = Site(2, version)
     released = mqtt5.PubRelPacket(9).write()
 
@@ -170,7 +170,7 @@ def test_a_broker_may_repeat_a_pubrel_after_a_reconnect_and_only_then(version: s
     assert not handler.named("on_deviation")
     session.receive(released, 3, 4)
     assert handler.named("on_deviation") == [(NOT_HELD,)]
-    # The second reconnect, too, comes before the broker has our PUBCOMP.
+    # Reconnect twice: the broker has still not received our PUBCOMP.
     site.connect(True)
     session, handler = site.connect(True)
     session.subscribe("s1", "/default/a")
@@ -184,7 +184,7 @@ def test_a_broker_may_repeat_a_pubrel_after_a_reconnect_and_only_then(version: s
     assert not handler.named("on_deviation")
     session.receive(released, 7, 8)
     assert handler.named("on_deviation") == [(NOT_HELD,)]
-    # A new session has nothing to repeat.
+    # In a new session no message is unfinished, so a PUBREL is a deviation.
     session, handler = site.connect(False)
     session.receive(released, 9, 10)
     assert (NOT_HELD,) in handler.named("on_deviation")
@@ -201,7 +201,10 @@ def test_the_ids_of_ended_exchanges_are_bounded() -> None:
 
 
 def test_answers_that_a_broker_repeats_after_a_reconnect_are_no_deviation() -> None:
-    """A broker that resumes a session may send PUBREC by itself, and again when we have sent the message again."""
+    """A broker that resumes a session may send PUBREC unasked.
+
+    It may send PUBREC a second time in answer to our repeated PUBLISH.
+    """
     site = Site(2)
     session, _ = site.connect(False)
     (sent,) = packets(session.publish("p1", "/default/a", ["1"]))

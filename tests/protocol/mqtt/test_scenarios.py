@@ -78,7 +78,7 @@ def of(subscribe: list[str], count: int = 3) -> Scenario:
         ["/a/*", "/a/b"],
         ["/a/b/c", "/a/*"],
         ["/a/*", "/a/b/*"],
-        # Each client draws twice from two rooms, so some of many clients draw the same room twice.
+        # Each client draws one of two rooms twice. Some of the 50 clients draw the same room both times.
         ["/a/{room}", "/b", "/a/{room}"],
     ],
 )
@@ -104,7 +104,7 @@ def test_the_rules_of_appsync_stay_as_strict_and_a_broker_takes_more() -> None:
     assert not resolve(load("comments", channel, target=BROKER), BROKER).publishing["commenters"].over_http
     with pytest.raises(ScenarioError, match=r"only '#' is known"):
         load("comments", {"clients.readers.subscribe": "/a/+/{article}"}, target=BROKER)
-    # The target on the command line counts, but a mistake in the file's target is still reported.
+    # The target on the command line replaces the file's, but a mistake in the file's is still reported.
     with pytest.raises(ScenarioError, match=r"target\.url.*it may be 0, 1 or 2"):
         load("comments", {"target.url": f"{BROKER}?qos=7"}, target=BROKER)
 

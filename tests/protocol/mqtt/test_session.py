@@ -199,7 +199,7 @@ PACKETS = {
     "DISCONNECT": mqtt5.DisconnectPacket().write(),
     "AUTH": mqtt5.AuthPacket().write(),
 }
-#: What a session does with each complete packet: (method of the handler, its first argument). The session has
+#: The expected calls of the handler for each complete packet, as (method, first argument). The session has
 #: subscribed to /default/a with packet 1 and requested s9 with packet 2; it awaits no PUBACK.
 SAID = {
     "CONNECT": [("on_deviation", "the broker sent a Connect")],
@@ -250,9 +250,9 @@ def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
 
 
 def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool]:
-    """Return a stream's events as the codec alone reads them, and whether the stream is readable to its end.
+    """Return the events that the codec alone finds in a stream, and False if it met bytes that are no packet.
 
-    Reading stops at a DISCONNECT, and where the bytes are not a packet, as the session may.
+    Reading ends at such bytes, at a DISCONNECT, or at an incomplete last packet.
     """
     found: list[tuple[str, tuple[str, str]]] = []
     held: set[int] = set()
@@ -334,7 +334,7 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
     ]
     assert bool(handler.named("on_broken")) == (not readable)
     assert len(handler.named("on_broken")) <= 1
-    # The session calls only these methods of its handler.
+    # The session calls no other methods of its handler than these.
     assert {name for name, _ in handler.calls} <= {
         "on_aside",
         "on_broken",
@@ -418,7 +418,7 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
     events = handler.named("on_event")
     assert [event[2] for event in events] == [100, 100, 100]
     assert [getattr(event[2], "uncertain_ns", 0) for event in events] == [40, 40, 40 if rest else 0]
-    # A message that is read alone is as exact as the end of the bytes that were read.
+    # For a message that is read alone, the arrival is as uncertain as that of the last byte of the read.
     session, handler = connected()
     subscribed(session, handler, "/default/a")
     session.receive(one, of_bytes(100, 40, 0), 200)

@@ -107,7 +107,7 @@ def test_the_next_connection_gets_the_subscriptions() -> None:
 
 
 class Lane:
-    """Records what a native fast path is given."""
+    """Records the topics that are added to a native fast path, each with its subscription's number."""
 
     def __init__(self) -> None:
         self.exact: dict[str, int | None] = {}
@@ -126,5 +126,5 @@ def test_a_fast_path_gets_all_topics_with_the_numbers_of_their_subscriptions() -
         parts.subscribe(subscription_id, channel)
     lane = Lane()
     parts.fill(lane, {"s1": 5, "s2": 6})  # type: ignore[arg-type]
-    # No number: Python takes the messages of a subscription that is not recorded.
+    # The subscription of topic c is not recorded, so it has no number: Python takes its messages.
     assert (lane.exact, lane.below) == ({"a/b": 5, "c": None}, {"a/": 6})

@@ -15,7 +15,7 @@ PATTERNS = st.tuples(CHANNELS, st.booleans()).map(lambda pair: pair[0] + ("/*" i
 
 
 def filter_matches(topic_filter: str, topic: str) -> bool:
-    """Return whether a filter matches a topic, level by level as the standard defines it, without `+`."""
+    """Return whether a filter matches a topic by the standard's rules; a filter with `+` is not supported."""
     levels, wanted = topic.split("/"), topic_filter.split("/")
     if wanted[-1] == "#":
         return levels[: len(wanted) - 1] == wanted[:-1]

@@ -128,7 +128,7 @@ def test_a_run_that_cannot_be_prepared_ends_the_process_with_a_sentence(
         site.master.prepare()
     assert ended.value.code is code
     assert str(error) in capsys.readouterr().err
-    # The server had been started for the check, which then failed.
+    # The error came after the embedded server had been started, so the server must be stopped again.
     assert site.server.stopped
 
 

@@ -103,8 +103,7 @@ def test_two_environments_do_not_share_their_runs() -> None:
         shape: Any = environment.shape_class
         shape.reset_time()
         assert shape.tick() == (users, float(users))
-    # The state of a user's shape is kept, and the web UI's class picker has a shape that follows the runs
-    # too.
+    # The user's own shape keeps its state. The shape in the web UI's class picker also follows the runs.
     picked: Any = second.available_shape_classes["OwnShape"]  # type: ignore[index]
     assert isinstance(second.shape_class, OwnShape)
     assert picked.factor == second.shape_class.factor == 7

@@ -108,7 +108,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list of the checks of this machine that are made."""
+    """Return a list to which each check of the machine's limits is appended as it is made."""
     found: list[str] = []
     monkeypatch.setattr(limits, "check_open_files", lambda *_: found.append("files"))
     monkeypatch.setattr(limits, "check_local_ports", lambda *_: found.append("ports"))

@@ -1,4 +1,4 @@
-"""Test the doubts that `--abort-on` names: a run ends because of them, and of nothing else."""
+"""Test `--abort-on`: the named reasons end a run early, and the others do not."""
 
 import pytest
 

@@ -173,8 +173,7 @@ def test_a_run_that_goes_well_has_all_phases_each_as_long_as_it_should_be() -> N
     assert run.over == [go.measure_ns, go.measure_end_ns, go.drain_end_ns]
     assert go.measure_end_ns - go.measure_ns == 3 * SECOND
     assert run.clock.at_ns == go.drain_end_ns
-    # The timed phases begin soon after the last subscription was ready, but not before the workers know of
-    # it.
+    # The timed phases begin soon after the last subscription was ready, once the workers know the times.
     assert 3 * SECOND < go.warmup_ns - run.begun_ns < 3.6 * SECOND
 
 
@@ -339,8 +338,8 @@ def test_a_budget_counts_the_time_of_connections_from_the_ramp_on() -> None:
     run = Conducted(max_usd=1000.0)
     run.goes_well()
     run.phases.go()
-    # Four connections exist from second 2 to the end. Each check counts those present for the time since the
-    # check before.
+    # Four connections exist from second 2 to the end. Each check adds the time since the previous check for
+    # every connection that is open now.
     count, seconds = run.run.totals.websockets, run.seconds
     assert count * (seconds - 2) <= run.phases._connected_s <= count * (seconds - 1.5)
 

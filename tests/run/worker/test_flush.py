@@ -1,4 +1,4 @@
-"""Test that a worker writes its record once a second, and reports what it wrote once."""
+"""Test that a worker writes its record once a second, and reports each written second only once."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ TOKEN = 7
 
 
 class Echoes(NoEchoes):
-    """An echo lane with one echo to record."""
+    """Stands in for the echo lane, with one round trip to record."""
 
     def take(self) -> list[EchoRow]:
         return [EchoRow(1, 2, 3, 4, 5)]

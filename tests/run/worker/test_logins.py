@@ -1,4 +1,4 @@
-"""Test the logins of a worker's clients: which client uses which, refusals, and what a worker is sent."""
+"""Test the logins of a worker's clients: the login of each client, refusals, and the secrets that it gets."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Test what is read from headers and from a frame's `authorization`, and the identity of the sender."""
+"""Test how credentials are read from headers or a frame's `authorization`, and how callers are identified."""
 
 from typing import Any
 

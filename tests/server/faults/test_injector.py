@@ -1,4 +1,4 @@
-"""Test the injector's decisions without a server, so that the test decides how busy the machine is."""
+"""Test the fault injector's decisions without a server, so that a test can simulate a busy machine."""
 
 import asyncio
 import json

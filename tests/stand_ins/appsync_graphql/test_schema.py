@@ -82,7 +82,8 @@ def test_a_mutation_returns_the_arguments_that_were_selected() -> None:
         "clear": {"room": "x", "urgent": None},
     }
     assert errors == []
-    # Equal text gives the same object, so the fan-out knows which results it has already written.
+    # Compiling the same text twice gives the same object, by which the fan-out knows that it has already
+    # encoded the result.
     assert SCHEMA.compile(query, None) is SCHEMA.compile(query, None)
 
 

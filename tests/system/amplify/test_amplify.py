@@ -31,7 +31,8 @@ HERE = Path(__file__).parent
 #: Files with cases, the longest first, so that it waits for timers while the others run.
 FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
 SUITE_TIMEOUT_S = 900
-#: Age in seconds at which the second server ends a connection, enough for a subscription and an event.
+#: The second server ends a connection at this age in seconds, which is enough for a subscription and an
+#: event.
 BRIEF_LIFETIME_S = "4"
 OLDEST_NODE = (20, 14)
 """Oldest version with `--test-force-exit`, without which Amplify's timers keep the process for 15 s."""
@@ -138,7 +139,7 @@ def endpoints(prefix: str, server: Announcement) -> dict[str, str]:
 
 
 def start_suite(environment: dict[str, str], output: Path) -> "subprocess.Popen[str]":
-    """Start the cases; the results go to a file, which has some even if the cases never end."""
+    """Start the cases; their results go to a file as each ends, so some are known even if a case hangs."""
     with output.open("w") as stdout:
         return subprocess.Popen(
             [

@@ -1,7 +1,7 @@
 """Test that every notebook runs from its first cell to its last, on the sample data and on another run.
 
 The outputs committed with a notebook are those of its cells for the sample data. One kernel executes all
-notebooks; only the command starts a separate kernel.
+notebooks here; `loadgen notebook` starts a kernel of its own.
 """
 
 import base64
@@ -37,7 +37,7 @@ from tests.system.harness import STUCK_S, loadgen
 def kernel() -> Iterator[None]:
     from tests.system.analysis.kernel import (
         shared_kernel,
-    )  # here: only processes that run this module need it
+    )  # imported here, because few processes need it
 
     with shared_kernel():
         yield

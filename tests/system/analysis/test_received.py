@@ -33,7 +33,7 @@ from tests.system.harness import STUCK_S, loadgen
 
 SAMPLE = REPO / "results" / "sample"
 MANIFEST: dict[str, Any] = json.loads((SAMPLE / "manifest.json").read_text())
-#: Members that the manifests of present runs have in addition.
+#: Add the members that manifests of newer runs have and the sample's manifest lacks.
 MANIFEST["workers"][0] |= {
     "address": "127.0.0.1", "weight": 1.0, "clients": 70, "subscriptions": 60, "left": None, "probes": 1,
     "probe_deliveries": 1, "rows": {"events": 600}, "deviations": {"odd": 1}, "gathered_by": "shared folder",
@@ -234,7 +234,8 @@ def test_one_row_group_of_everything_is_refused_and_many_are_not(folder: Path) -
     bomb(folder / "deliveries.parquet", 5_000_000, 5_000_000)
     with pytest.raises(ReadError, match=r"no run packs so tightly|rows in one row group"):
         analysis.load(folder)
-    # A long run has such a table: row groups of a million rows, together larger than the memory.
+    # A long run has a table of row groups of a million rows each, which together exceed the memory. It is
+    # accepted, unless the memory is too small for reading it.
     rng = np.random.default_rng(1)
     names = list(schemas.integers("deliveries"))
     group = pa.table({name: pa.array(rng.integers(0, 1 << 62, 200_000)) for name in names})
@@ -274,7 +275,7 @@ def test_codes_are_numbered_by_their_first_row(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a*b", "a?b", "a[bc]d", "it's", "a\x1b[2Jb"])
 def test_a_folder_s_name_is_a_name_and_no_pattern(tmp_path: Path, name: str) -> None:
-    # A pattern would match these folders as well.
+    # If the name were used as a glob pattern, it would match these folders as well.
     for other in ("aXb", "abd"):
         (tmp_path / other).mkdir()
         shutil.copy(SAMPLE / "clock.parquet", tmp_path / other / "deliveries.parquet")

@@ -52,7 +52,10 @@ def page(browser: Browser, sample: Path) -> Iterator[Page]:
 
 
 def place(page: Page, plot: str, x: float, y: float | None = None) -> tuple[float, float]:
-    """Scroll to a chart; return the place on the screen of its coordinates, by default at half its height."""
+    """Scroll to a chart; return where its point (``x``, ``y``) is on the screen.
+
+    Without ``y`` the point is at half the chart's height.
+    """
     at: list[float] = page.run(
         f"""(() => {{ const canvas = document.querySelector('figure[data-plot={plot}] .canvas');
         canvas.scrollIntoView({{block: 'center', behavior: 'instant'}});
@@ -270,7 +273,7 @@ def test_foreign_text_is_shown_as_text(
 
 @pytest.fixture
 def open_all() -> Callable[[Page], None]:
-    """Return a function that selects every entry of the closer look in turn."""
+    """Return a function that selects each entry of the two menus of the section "closer look" in turn."""
 
     def choose(page: Page) -> None:
         kinds = page.run("document.querySelectorAll('#closer select')[0].options.length")
@@ -301,7 +304,7 @@ def test_names_of_phases_are_above_the_data_and_colours_are_explained(page: Page
         f"""(({{chart: {{plot, shown}}}}) => [Math.max(...shown.flatMap(({{series}}) => series.y)), plot.y_range.end])
         ({throughput}[0])"""
     )
-    # The name is 11 px high, and takes part of the upper tenth.
+    # The phase's name, 11 px high, is at the top of the chart, so the data must end below it.
     assert highest <= end * 0.92
     assert page.text("figure[data-plot=latency_heatmap] .shades").split() == [
         "1", "37", "deliveries", "a", "cell"
@@ -310,9 +313,10 @@ def test_names_of_phases_are_above_the_data_and_colours_are_explained(page: Page
         """[...document.querySelectorAll('figure[data-plot=by_channel] .legend button')].map((button) =>
         [button.innerText, button.firstChild.style.background.includes('repeating')])"""
     )
-    # The seventh curve has the colour of the first; its swatch has gaps as the curve has.
+    # From the seventh curve on, the colours repeat, so these curves and their swatches in the legend are
+    # dashed.
     assert [dashed for _, dashed in swatches] == [False] * 6 + [True] * 3
-    # The heat map's axis has few enough labels.
+    # The heat map's axis has only these three labels.
     ticks = page.run(
         """(({chart: {plot}}) => plot.yaxes[0].ticker.ticks)
         (document.querySelector('figure[data-plot=latency_heatmap] .canvas'))"""

@@ -23,7 +23,7 @@ def loadgen(*arguments: str) -> Any:
 
 
 def client(service: str = "cloudformation") -> Any:
-    import boto3  # here: only processes that run this module need it
+    import boto3  # imported here, because few processes need it
 
     return boto3.client(service, region_name="eu-west-1")
 

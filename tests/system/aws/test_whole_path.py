@@ -53,7 +53,7 @@ class World:
         return done
 
     def client(self, service: str) -> Any:
-        import boto3  # here: only processes that run this module need it
+        import boto3  # imported here, because few processes need it
 
         return boto3.client(
             service, endpoint_url=self.endpoint, region_name="eu-west-1",

@@ -12,7 +12,7 @@ from typing import Any
 from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, Finished, loadgen, overrides
 
-#: Each reader follows one thread, because GraphQL has no wildcards.
+#: Each reader subscribes to a single comment thread instead of a wildcard, because GraphQL has none.
 ONE_THREAD = 'clients.readers.subscribe="/default/comments/{article}/{thread}"'
 FEW = (*SMALL, ONE_THREAD, "phases.measure=1s")
 

@@ -1,4 +1,4 @@
-"""Test over real sockets what clients that are in no registry send, and what they accept, as in their code.
+"""Test over real sockets the messages of clients that no package registry has, written from their code.
 
 Sources: the repositories that docs/reference/appsync-events.md names by these words, exanubes/appsync, and
 OB, which is onlybakam/ob-appsync-events-client. Most of these clients are typed: if a member of a message is

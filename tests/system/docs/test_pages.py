@@ -87,7 +87,7 @@ def _commands(page: str) -> Iterator[list[str]]:
             try:
                 words = shlex.split(line, comments=True)
             except ValueError:
-                continue  # it is a formula or a sentence
+                continue  # a formula or a sentence, not a command
             while words:
                 end = next((n for n, word in enumerate(words) if word in ("&&", "|", ">", ";")), len(words))
                 if words[:1] and Path(words[0]).name == "loadgen" and end > 1:

@@ -122,7 +122,7 @@ def test_an_equal_event_of_somebody_else_has_no_latency(opened: Open, api: Local
         False,
         True,
     ]
-    # An event sent on one subscription is not expected on another.
+    # The editor published on /default/a only, so it expects no event on /default/b.
     api.publish("/default/b", "same")
     page.wait("document.querySelectorAll('#log li').length === 4")
     assert page.run("document.querySelectorAll('#log .latency').length") == 1

@@ -1,4 +1,7 @@
-"""Test the memory left after large blocks, in a separate process, because the setting is process-wide."""
+"""Test how much memory stays in use after large blocks were freed.
+
+The tests use a separate process, because the setting is process-wide.
+"""
 
 import subprocess
 import sys
@@ -7,7 +10,8 @@ import pytest
 
 from tests.system.harness import STUCK_S
 
-#: Makes large blocks alternately with small ones that stay allocated, which would leave holes in a heap.
+#: Allocates large blocks alternately with small ones that stay allocated. In an ordinary heap, the freed
+#: large blocks would leave holes.
 PROGRAM = """
 import sys
 from threading import Thread

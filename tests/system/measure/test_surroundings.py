@@ -34,8 +34,8 @@ def test_a_real_quota_and_its_throttling_are_seen(percent: int) -> None:
     assert seen["cgroup"] == number
     assert seen["allowed_ns"] == seen["quota_ns"] == pytest.approx(seen["took_ns"] * percent / 100, rel=1e-6)
     assert 0 < seen["throttled_periods"] <= seen["quota_periods"] + 1
-    # The process never waits, so the quota stopped it whenever it did not run, except when other processes
-    # ran.
+    # The process spins without ever waiting. So whenever it does not run, the quota throttles it or another
+    # process runs.
     assert 0 < seen["throttled_ns"] <= 1.2 * seen["took_ns"]
     assert seen["cpu_ns"] < seen["took_ns"] * percent / 100 + 2 * cgroup.PERIOD_US * 1_000
 

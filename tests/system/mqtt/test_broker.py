@@ -44,8 +44,8 @@ def test_events_are_published_delivered_and_stamped_by_the_kernel(trusting: Brok
     before_ns = now_ns()
     exact = client.subscribe(f"/default/{carrier}")
     below = client.subscribe(f"/default/{carrier}-rooms/*")
-    # Larger than one read, one TLS record and one send. Over WebSocket it is smaller, because Mosquitto takes
-    # seconds there.
+    # The event is larger than one read, one TLS record and one send. Over WebSocket it is smaller, because
+    # Mosquitto would take seconds for it.
     large = '"' + "ü" * (2_000 if "websocket" in carrier else 100_000) + '"'
     assert client.publish(f"/default/{carrier}", ["1", "2", large]) == PublishAnswer()
     assert client.publish(f"/default/{carrier}-rooms/7/chairs", ['"below"']) == PublishAnswer()

@@ -229,9 +229,11 @@ def test_what_the_brokers_queue_does_not_hold_is_lost_and_not_excused(tmp_path: 
     assert ledger["expected"] == 8 * ledger["events_due"]
     assert ledger["missed_in_gap"] == 0
     assert ledger["lost_in_reconnect"] + ledger["lost_before_ready"] > 40
-    # On a busy machine the queues of the other clients may be full, too; the broker also drops readiness probes.
+    # On a busy machine the queues of the other clients may be full, too. The broker also drops readiness
+    # probes.
     assert ledger["lost"] <= dropped
-    # Four clients were away; their queues hold the first events only.
+    # Four clients were away. Their queues hold only the first events that they missed, so the others are
+    # lost.
     rows = settled(folder).breakdown.by("subscription")
     losing = rows[rows["lost_in_reconnect"] > 0]
     assert len(losing) == 4

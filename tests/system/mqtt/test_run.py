@@ -58,7 +58,7 @@ phases: {warmup: 300ms, measure: 2s, drain: 1s, echo: 100ms}
     purpose = summary["recovery"]["on_purpose"]
     assert purpose["dropped"] == 10
     assert purpose["unsubscribed"] > 20
-    # Every publish was answered, and the events of one request at the same time.
+    # Every publish was answered. All events of one request have the time of the same answer.
     events = pd.read_parquet(folder / "events.parquet")
     assert events["acked_ns"].notna().all()
     assert (events["acked_ns"] >= events["sent_ns"]).all()

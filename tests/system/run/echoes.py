@@ -4,7 +4,7 @@ from typing import Any
 
 
 def check_echoes(entry: dict[str, Any], sent: int, via: str) -> None:
-    """Assert that a worker's entry in the manifest has all its echoes, and nothing else, as returned."""
+    """Assert by a worker's manifest entry that all its echoes returned, and nothing unexpected."""
     told = entry["echo"]
     assert (told["sent"], told["returned"], told["unexpected"], told["via"]) == (sent, sent, 0, via)
     assert (told["errors"], told["note"]) == ({}, None)

@@ -95,8 +95,8 @@ gates: []
     folder, summary, said = run(service, tmp_path / "results", str(scenario), "phases.measure=3s")
     purpose = summary["recovery"]["on_purpose"]
     assert (purpose["dropped"], purpose["slow_clients"]) == (5, 2)
-    # 132 changes are expected (Poisson), of subscriptions that are ready at the time. Each of 20 clients
-    # leaves every 1.2 s.
+    # About 132 subscription changes are expected (Poisson); only ready subscriptions change. Each of 20
+    # clients leaves about every 1.2 s.
     assert 60 < purpose["unsubscribed"] < 200
     assert 20 < purpose["left"] < 100
     (drop,) = summary["recovery"]["drops"]
@@ -107,11 +107,11 @@ gates: []
     subscriptions = pd.read_parquet(folder / "subscriptions.parquet")
     assert not subscriptions.duplicated(["subscription", "life", "turn"]).any()
     assert subscriptions[subscriptions["group"] == "movers"]["turn"].max() >= 2
-    # Events that arrived after their subscription was given up had a known id.
+    # Events that arrived after their client had unsubscribed still had the id of a known subscription.
     assert summary["workers"]["unknown_subscription"] == 0
     assert "subscriptions were given up" in said
-    # Two of twenty clients read a twentieth of the data sent to them. Data that they leave unread is no delay
-    # of the generator.
+    # Two of twenty clients read a twentieth of the data sent to them. The time for which that data waits to
+    # be read does not count as delay of the generator.
     deliveries = pd.read_parquet(folder / "deliveries.parquet")
     connections = pd.read_parquet(folder / "connections.parquet")
     slow = subscriptions[subscriptions["connection"].isin(connections[connections["slow"]]["connection"])]
@@ -120,7 +120,7 @@ gates: []
     waited = waited[subscriptions[subscriptions["group"] == "slow"]["subscription"].unique()]
     assert set(waited.nlargest(2).index) == set(slow["subscription"])
     assert waited.nsmallest(18).max() < waited.nlargest(2).min()
-    # The queue delay includes waits on a busy machine, but nothing that slow clients left unread.
+    # The queue delay may include waits on a busy machine, but not the waits of the slow clients' data.
     ours = deliveries[~deliveries["subscription"].isin(slow["subscription"])]
     assert summary["delivery"]["receive_queue_ns"]["max"] <= (ours["read_ns"] - ours["arrival_ns"]).max()
     assert "2 clients read slowly" in said

@@ -79,7 +79,8 @@ def test_a_quota_is_the_first_thing_that_a_throttled_run_says_and_its_gates_are_
     (group,) = summary["surroundings"]
     assert group["quota_cores"] == pytest.approx(percent / 100)
     assert group["throttled_share"] > 0.01
-    # CPU use is a share of the allowed time, as recorded, so it is more than the share of a core.
+    # The recorded CPU use is a share of the CPU time that the quota allows. So it is greater than the share
+    # of a core.
     health = pd.read_parquet(only_run(tmp_path / "results") / "health.parquet").dropna(subset=["allowed_ns"])
     under = health[health["allowed_ns"] <= 1.01 * percent / 100 * health["interval_ns"]]
     assert len(under) >= 1
@@ -133,13 +134,14 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
             (child for child in master.children() if "loadgen.server" not in child.cmdline()),
             key=lambda child: child.pid,
         )
-        # The test decides whom the kernel kills first and second, and tests what is reported about it. Other
-        # processes may have inherited a high score, so reset theirs.
+        # The test chooses which processes the kernel kills first and second, and tests what is reported about
+        # that. Other processes may have inherited a high score, so reset theirs.
         for process in (psutil.Process(run.pid), master, *master.children()):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("0")
         Path(f"/proc/{victim.pid}/oom_score_adj").write_text("1000")
         Path(f"/proc/{eater.pid}/oom_score_adj").write_text("500")
-        # The eater needs 30 MB more than the limit leaves; the end of the worker frees more than that.
+        # The process that eats memory needs 30 MB more than the limit leaves. The end of the worker frees
+        # more than that.
         limit.write_text(str(int((place / "memory.usage_in_bytes").read_text()) + 20 * 2**20))
         assert eater.stdin is not None
         eater.stdin.write("now\n")

@@ -23,8 +23,8 @@ def test_a_run_that_has_cost_more_than_it_may_is_stopped_and_reported(tmp_path: 
     )
     usd = plan.cost.usd
     assert usd is not None
-    # The limit is enough for the plan, so the run starts; as each delivery comes twice, it is reached
-    # half-way.
+    # The planned cost is below the limit, so the run starts. But each delivery comes twice, so the cost
+    # reaches the limit half-way.
     finished = loadgen(
         *("run", "comments", "--results", str(tmp_path / "results")),
         *("--max-cost", repr(usd * 1.01)),

@@ -140,8 +140,8 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
             assert refused.code == 2, refused.said
             assert "runs loadgen 0.0.9 and the master" in refused.err
             assert "install the same version on both" in refused.err
-            # Start the workers only now: Locust counts all that have come, so the refused one could complete
-            # the number.
+            # Start the workers only now. Locust counts the refused one too, so with it the run might begin
+            # before both are there.
             heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
             wait_until_here(site, heavy)
             light = net.on_node(1, *site.worker, "--weight", "1", env=KEY)
@@ -191,7 +191,8 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 500
     assert (folder / "histograms.hlog").stat().st_size > 1000
     assert not (folder / "spool").exists()
-    # One clock is ahead by 250 ms and the other is right; both are known as well as the network allows.
+    # One clock is ahead by 250 ms and the other is right. Both offsets are estimated as exactly as the
+    # network allows.
     loaded = analysis.load(folder)
     fits = loaded.clocks
     assert loaded.measure is not None
@@ -273,8 +274,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     results.mkdir(parents=True)
     with network(tmp_path, 3, delay_ms=2, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        # There is a publisher for each worker. While one still publishes, deliveries to clients of lost
-        # workers are unobserved.
+        # Each worker has a publisher. The surviving publishers send events to the clients of lost workers
+        # too; these deliveries count as unobserved.
         settings = (
             "phases.measure=12s",
             "clients.commenters.count=4",

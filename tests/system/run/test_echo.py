@@ -17,7 +17,8 @@ from tests.system.service import Service
 ECHOING = (*SMALL, "phases.echo=100ms")
 
 
-# Lanes of one kind are alike, so one run with two of a kind and one run with one of the other kind suffice.
+# Echo lanes over the same transport are alike. So one run tests two lanes over HTTP, and one run tests one
+# lane over WebSocket.
 @pytest.mark.parametrize(("via", "workers"), [("http", 2), ("websocket", 1)])
 def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_them(
     via: str, workers: int, tmp_path: Path, service: Service

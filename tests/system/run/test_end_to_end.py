@@ -157,7 +157,8 @@ def test_one_process_two_processes_and_a_master_with_two_workers_expect_and_rece
 ) -> None:
     ledgers = [run.summary["ledger"] for run in (one, over_tls, distributed)]
     assert len({ledger["events_due"] for ledger in ledgers}) == 1
-    # A process without CPU time may leave events unsent, which does not change the receivers of the others.
+    # A process that got no CPU time may have left events unsent, so compare only events that all three runs
+    # sent.
     sent = set.intersection(*(accepted(run) for run in (one, over_tls, distributed)))
     assert len(sent) > 20
     received = [{pair for pair in pairs(run) if pair[:2] in sent} for run in (one, over_tls, distributed)]

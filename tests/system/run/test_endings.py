@@ -241,7 +241,8 @@ def test_the_terminal_is_only_a_display(name: str, shell: str, tmp_path: Path, s
     assert "Traceback" not in done.stdout + done.stderr
 
 
-#: Runs all commands in one process, because only the terminal's encoding is fixed at a process's start.
+#: Runs all commands in one process. Only another terminal encoding needs another process, because it is fixed
+#: when the process starts.
 EACH_COMMAND = """
 import json, sys
 from loadgen.cli import main

@@ -30,7 +30,7 @@ from tests.system.run import generic_servers
 from tests.system.run.echoes import check_echoes
 from tests.system.run.sse_hub import Hub, Lost, running
 
-#: Each reader follows one thread, because nchan has no wildcards.
+#: Each reader subscribes to a single comment thread instead of a wildcard, because nchan has none.
 COMMENTS = (
     "gates=[]",
     "clients.readers.count=30",
@@ -141,7 +141,7 @@ def test_clients_that_are_cut_off_get_from_nchan_what_they_have_missed(tmp_path:
     )
     done = run_of(tmp_path, f"nchan-sse+{nchan}", *COMMENTS, *settings)
     folder = folder_of(tmp_path, done)
-    # Without Last-Event-ID, events sent during the gap of 300 ms would be lost in reconnect.
+    # The clients sent Last-Event-ID. Otherwise the events of the gap of 300 ms would be lost.
     summary = expect_by_verdict(done, folder)
     assert (summary["ledger"]["lost"], summary["ledger"]["duplicates"]) == (0, 0)
     connections = pd.read_parquet(folder / "connections.parquet")

@@ -78,7 +78,7 @@ def hostile(tmp_path: Path) -> Iterator[int]:
 
 def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path: Path, hostile: int) -> None:
     results = tmp_path / "results"
-    # A hostile name server could do this: its names lead to this machine.
+    # An attacker's name server could do the same: every name below .example leads to this machine.
     rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
     with serving(results) as (process, url), Browser(rules) as browser:
         port = url.rpartition(":")[2]
@@ -100,7 +100,8 @@ def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path:
                     assert found.pop("start unseen") in ("opaque", "blocked"), found
                     assert found.pop("stop unseen") in ("opaque", "blocked"), found
                     assert set(found.values()) == {"blocked"}, (origin, base, found)
-            # By a name that leads to this machine, the browser takes this page for the run's own origin.
+            # The attacker's name leads to this machine, so the browser takes this page for one of the run's
+            # own origin.
             with browser.page(f"http://evil.example:{port}/?token={TOKEN}") as rebound:
                 assert "--allowed-host" in rebound.text("body")
                 status = rebound.run("fetch('/swarm', {method: 'POST'}).then(answer => answer.status)")

@@ -274,7 +274,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
     finished = Finished(running, 120)
     Finished(good, 60)
     evil.socket.close()
-    # The hostile worker plays no client, so the run is incomplete. The record says so, and what it sent.
+    # The hostile worker plays no client, so the run is incomplete. The record says so, and lists that worker.
     assert finished.code == 3, finished.said
     assert "Traceback" not in finished.said
     manifest = read(only_run(results) / "manifest.json")

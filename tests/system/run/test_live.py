@@ -86,7 +86,8 @@ def stop(process: subprocess.Popen[str]) -> None:
 TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
 
 
-#: Presses Locust's Start button again until a request is sent, because it has no effect before it is ready.
+#: Presses Locust's Start button until a request is sent, because a press before the page is ready does
+#: nothing.
 PRESS_START = """(() => {
     if (performance.getEntriesByType('resource').some(entry => entry.name.endsWith('/swarm'))) return true;
     const button = [...document.querySelectorAll('button')].find(each => /^start/i.test(each.innerText));
@@ -206,8 +207,8 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
             return False
 
         until(tells, "a latency at /metrics")
-        # This may be a latency of the warm-up, which the summary leaves out, so wait for one of the
-        # measurement.
+        # The latency at /metrics may be one of the warm-up, which the summary leaves out. So wait for one of
+        # the measurement.
         wait_for_phase(tmp_path, "measure")
         time.sleep(1)
     finally:

@@ -90,7 +90,8 @@ def test_each_user_of_notifications_logs_in_as_itself(tmp_path: Path, nats: str)
     summary = expect_by_verdict(done, folder)
     refused = f"client {WRONG} of users (people.csv:{WRONG + 2}): the service refused the login: "
     assert refused + "'Authorization Violation'" in " ".join(done.err.split())
-    # All users but one are connected, and the five backend clients, which publish over their own connections.
+    # All users but the refused one are connected. So are the five backend clients, which publish over their
+    # own connections.
     assert summary["connections"]["connected"] == USERS - 1 + 5
     assert summary["ledger"]["expected"] > 100
     run = analysis.load(folder)

@@ -31,7 +31,7 @@ LOAD = (
     "phases.measure=3s",
     "phases.drain=1s",
 )
-#: The duration in a reason: "1.5 s" on a quiet machine, less if the process also waited for a CPU.
+#: The duration in a finding's reason: "1.5 s" on a quiet machine, less if the process also waited for a CPU.
 LASTED = r"\d[\d.]* m?s"
 
 
@@ -104,8 +104,8 @@ def check(paused: Paused) -> None:
     longest = max(pause["lasted_ns"] for pause in summary["clock"]["pauses"])
     assert paused.least_s <= longest / 1e9 <= paused.most_s
     assert "paused for" in finished.out
-    # The load did not cause the pause, so findings explained by it give no advice on the load. Larger
-    # findings have other causes too; tests/analysis/verdict/test_causes.py tests how large one may be.
+    # Delays up to the length of the pause are explained by it, so their advice is to fix the pause, not to
+    # reduce the load. tests/analysis/verdict/test_causes.py tests the greatest delay that a pause explains.
     for finding in summary["verdict"]["findings"]:
         if finding["subject"] in ("schedule", "loop") and 1e9 < (finding["size_ns"] or 0) <= 1.2 * longest:
             assert finding["advice"] == "the pause named above explains this: fix that first"

@@ -50,7 +50,7 @@ class Case:
     run: Run
     summary: dict[str, Any]
     chain: Reactions
-    #: Deliveries of replies to requests of the measure phase, as decided by the server, in this order.
+    #: The server's deliveries of replies to requests of the measure phase, in the order of its decisions.
     decided: pd.DataFrame
 
 
@@ -103,7 +103,7 @@ def _decided(run: Run, chain: Reactions, journal: Journal) -> pd.DataFrame:
 
 
 def _after_a_later_one(decided: pd.DataFrame) -> int:
-    """Return how many replies the server delivered to a subscription after a later reply to the request."""
+    """Return how many replies the server delivered after a later one to the same request and subscription."""
     streams = decided.groupby(["cause_publisher", "cause_sequence", "subscription"])["sequence"]
     return int((decided["sequence"] < streams.cummax()).sum())
 
@@ -126,7 +126,7 @@ def test_the_chain_is_that_of_the_servers_journal(
     assert (
         made["channel"].astype(str) == "/default/answers/" + made["cause_publisher"].astype(int).astype(str)
     ).all()
-    # Arrivals come after the server's write of the same delivery; the chain begins at the request's due time.
+    # Each recorded arrival is later than the server's write of the same delivery.
     written = decided.set_index(["publisher", "sequence", "subscription"])["written_ns"].astype("int64")
     arrivals = chain.arrivals
     keys = zip(
@@ -138,7 +138,7 @@ def test_the_chain_is_that_of_the_servers_journal(
     # larger.
     after_ns = arrivals.arrival_ns - there
     assert 0 <= after_ns.min() < 5_000_000
-    # First replies and gaps, in the journal's order, are of the same streams as the record's.
+    # The record has as many first replies, and gaps between replies, as the journal.
     by_stream = decided.groupby(["cause_publisher", "cause_sequence", "subscription"])
     assert found["first_ns"]["count"] == len(by_stream)
     assert found["gap_ns"]["count"] == len(decided) - len(by_stream)
@@ -161,7 +161,7 @@ def test_dropped_and_reordered_replies_are_found_one_by_one(
     assert len(disordered) > 5
     assert np.flatnonzero(chain.disordered).tolist() == sorted(disordered["reply"])
     assert found["replies"]["disorder"] == len(disordered)
-    # A lost request is counted as having caused nothing, and has no replies.
+    # A request that was lost causes no replies, so none of its replies are due or missing.
     assert found["requests"]["uncaused"] == found["requests"]["expected"] - found["requests"]["delivered"] > 0
     assert found["replies"]["due"] == 10 * found["requests"]["delivered"]
     assert found["replies"]["missing"] == 0

@@ -1,4 +1,4 @@
-"""Test that `loadgen report` completes a record that has broken off."""
+"""Test that `loadgen report` completes the record of a run that broke off."""
 
 from pathlib import Path
 

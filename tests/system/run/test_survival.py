@@ -31,9 +31,10 @@ KEY = "da2-" + "s" * 26
 
 
 def recording(run: Path) -> set[str]:
-    """Return the workers that have written a second of the measure phase to disk.
+    """Return the workers that have written at least a second of the measure phase to disk.
 
-    The row of health is written after the deliveries of its second, as the worker's last sign of life.
+    A worker writes the row of health after the deliveries of its second; it counts as the worker's last sign
+    of life.
     """
     (begin_ns,) = (p["start_ns"] for p in read(run / "manifest.json")["phases"] if p["name"] == "measure")
     begun = [
@@ -73,7 +74,8 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
     assert set(deliveries["worker"]) == {0, 1}
     assert len(summary["workers"]["unfinished"]) == 1
     assert "was lost" in page(run)
-    # The record has the killed worker's subscriptions; nothing is expected there after its last sign of life.
+    # The record has the killed worker's subscriptions. No delivery to them is expected after the worker's
+    # last sign of life.
     (reason,) = [f["reason"] for f in summary["verdict"]["findings"] if "measurement of" in f["reason"]]
     assert f"pid {victim.pid}" in reason
     assert "s into the measurement of 6.0 s" in reason
@@ -113,8 +115,8 @@ def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(
 def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    # The run has a small disk. A test below tests with the spool that a record is completed once there is
-    # room.
+    # The results are on a disk of 300 KiB. tests/system/run/test_record.py tests that a record is completed
+    # once there is room.
     small = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=300k none {results} && exec "$@"', "sh"]
     if not may_unshare():
         pytest.skip("needs the right to make a mount namespace (unshare -m)")
@@ -159,7 +161,8 @@ def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp
     (outage,) = summary["outages"]
     assert outage["connections_lost"] == 40
     assert outage["end_ns"] - outage["start_ns"] > 1_000_000_000
-    # Most events during the outage were refused, so few deliveries are lost; the record has all of them.
+    # Most events during the outage were refused, so few deliveries are lost. The refused events are on
+    # record.
     assert summary["publish"]["events_by_status"]["error"] > 10
     # All subscriptions are back, proven ready again, and receive events.
     subscriptions = pd.read_parquet(run / "subscriptions.parquet")

@@ -125,7 +125,8 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert len(mistakes) == processes
     for told in mistakes:
         assert told["reason"].endswith("payload() at users.py:19: ValueError: no third row")
-    # Each process prints the sentence once while it runs; at the end it comes first.
+    # Each process prints the sentence once while it runs. The final output begins with the failure of user
+    # code.
     assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
     assert "Invalid: your code failed" in done.out
     assert "Traceback" not in done.said
@@ -184,12 +185,13 @@ def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
     expect_gates(summary, status)
     assert [gate["gate"] for gate in summary["gates"]] == [gates or "checks.failed == 0"]
     if summary["verdict"]["kind"] != "invalid":
-        # Otherwise the machine was too busy, and no gate is decided.
+        # In an invalid run, on a machine that was too busy, no gate is decided.
         assert ("gate checks.failed == 0" in done.out) == (status == "failed"), done.said
     assert "CHECK schema" in done.out
 
 
-#: A locustfile with three refused classes: it catches the error and prints it for two, and not for the third.
+#: A locustfile with three classes that are refused. It catches and prints the first two errors; the third
+#: ends it.
 REFUSED = """
 from loadgen.users.declared import UserClassError
 

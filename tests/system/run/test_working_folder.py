@@ -56,8 +56,9 @@ OPTIONAL = {
 HOSTILE = (
     "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
 )
-#: Each Python process runs this first. It makes a hostile module for each name that is looked up and has none
-#: yet, and records imports that are made while the working directory is on the search path.
+#: Each Python process runs this first. For each name that an import looks up, it lays a hostile module of
+#: that name into the working directory. It records imports that are made while that directory is on the
+#: search path.
 WATCHER = """\
 import os, sys
 _here = os.environ["WATCHED"]
@@ -114,17 +115,17 @@ RUN = (
     ),
 )
 LOCUST = (*("--headless", "--only-summary", "--scenario", "comments", "--no-report"), *RUN[2:])
-#: A search with a single trial, after which its time is over.
+#: A search for the capacity with a single trial, after which its time is over.
 CAPACITY = (
     *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
     *("--measure", "1s", "--short", "500ms", "--budget", "1s", "--results", "{results}", *RUN[4:]),
 )
-#: Groups of commands with their exit codes; commands that read a run use the one made by the group's first
-#: command.
+#: Groups of commands with their allowed exit codes. Commands that read a run use the one that the first
+#: command of their group has made.
 COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
     "version": ((("version",), {0}),),
     "run and what reads it": (
-        # No report here, because `report` imports the same modules.
+        # The run makes no report, because `report` below imports the same modules.
         ((*RUN, "--processes", "2", "--no-report"), {0, 3}),
         (("report", "{sample}"), {0}),
         (("verify", "{sample}"), {0}),
@@ -134,8 +135,8 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
     "capacity": ((CAPACITY, {0, 3}),),
     "serve": ((("serve", "--port", "0"), {0, 130}),),
 }
-#: Commands that start no other process, all run in one interpreter. It looks up each module only once, so the
-#: names looked up are the same as in separate processes.
+#: Commands that start no other process, with their exit codes. All run in one interpreter, which looks up
+#: each module only once; together they look up the same names as in separate processes.
 ALONE = {
     ("scenarios",): 0,
     ("schema",): 0,
@@ -272,7 +273,7 @@ def script(name: str) -> str:
 
 
 def test_what_is_looked_for_in_the_working_directory_is_found_out(folder: Folder) -> None:
-    """The tests below depend on this; it is tested with a well-known name and with an invented one."""
+    """The tests below depend on this: every import from the folder is noticed, whatever the module's name."""
     code = "import colorsys"
     for name in ("colorsys", "never_heard_of", "nor_of_that"):
         code += f"\ntry:\n    import {name}.part\nexcept ImportError:\n    pass"
@@ -290,7 +291,7 @@ def test_no_command_imports_from_the_working_directory(name: str, folder: Folder
     for command, expected in COMMANDS[name]:
         code, said = folder.run(script("loadgen"), *command)
         folder.check(said)
-        # No process of the command looked up a module in the folder either.
+        # Nor did any process of the command look up a module in the folder.
         assert folder.exposed.read_text() == "", said
         assert code in expected, said
     if len(COMMANDS[name]) > 1:
@@ -310,7 +311,8 @@ def test_no_command_of_one_process_imports_from_the_working_directory(folder: Fo
     [
         ("-m", "version"),
         ("empty entry", "version"),
-        # For commands with child processes the combination suffices: if it is safe, each way alone is safe.
+        # A command with child processes is tested only with both ways at once. If both together are safe, so
+        # is each alone.
         ("-m and empty entry", "notebook"),
         ("-m and empty entry", "run"),
     ],
@@ -320,8 +322,8 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
 ) -> None:
     """Python itself imports some modules from the folder before our code runs; later imports must not.
 
-    The run also takes no option from a file or the environment: it uses the embedded server, although each of
-    these names something else.
+    The run also takes no option from a file or the environment: it uses the embedded server, although each
+    file and variable there asks for something else.
     """
     code = "import sys\nprint(*sys.modules)"
     (folder.path.parent / "first.py").write_text(code)
@@ -359,8 +361,8 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
         for path in folder.path.glob("*.py"):
             shutil.copy(path, home)
     folder.known |= {"beside_the_locustfile", "mine"}
-    # If both folders are the same, only the order of the search path differs, so it is enough to load the
-    # file.
+    # If the locustfile is in the working directory, only the order of the search path differs. So loading the
+    # file is enough; no run is needed.
     arguments = ("--list",) if beside else LOCUST
     code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *arguments)
     folder.check(said)

@@ -1,4 +1,4 @@
-"""Waits for tests with whole processes, and what these may require on a busy machine."""
+"""Wait for a state of a run, and check how a run ended on a machine that may be busy."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Test the Event API and the stand-in for GraphQL with the cases of `tests.websocket.cases`, on real sockets.
 
-The servers answer each message that is not an operation with one error, so the answers are counted. Events
-that come back show that messages arrive unchanged.
+A server answers each message that is not an operation with one error, so the number of answers shows how many
+messages it accepted. Events that are delivered back show that the content is unchanged.
 """
 
 import base64

@@ -382,7 +382,7 @@ heads = st.builds(
 
 
 def test_http_requests(honest: Honest) -> None:
-    """Each request that is valid HTTP but nothing else gets an answer, which is an error."""
+    """Each request that is valid HTTP, but not valid for the service, is answered with an error."""
 
     @MANY
     @given(st.lists(st.tuples(heads, bodies), min_size=BATCH, max_size=BATCH))

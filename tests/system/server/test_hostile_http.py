@@ -230,11 +230,11 @@ def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) ->
     server.still_fine()
     for peer in peers:
         peer.close()
-    # The bound is twice the 64 MiB that all unfinished bodies may have, because a growing body is copied
-    # (tests/server/test_bodies.py tests the count itself). In addition, each connection has a chunk that
-    # waits for room and data read after it: for each of these, reading pauses at 128 KiB, and one read adds
-    # 256 KiB. The allocator keeps up to a tenth of the memory that was freed. The sum is three fifths of the
-    # data offered.
+    # All unfinished bodies together may have 64 MiB (tests/server/test_bodies.py tests this). The bound is
+    # twice that, because a growing body is copied. In addition, each connection holds a chunk that waits for
+    # room, and data that was read after it. Each of the two has up to 384 KiB: reading pauses at 128 KiB, and
+    # one read adds 256 KiB. The allocator keeps up to a tenth of the freed memory. The whole bound is three
+    # fifths of the data that was sent.
     assert grown_mb < 1.1 * (2 * 64 + len(peers) * 2 * 0.375), f"{grown_mb:.0f} MB"
 
 

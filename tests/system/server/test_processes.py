@@ -1,4 +1,4 @@
-"""Test a server of several processes: one port, one set of subscribers, one end."""
+"""Test a server of several processes: they share one port and one set of subscribers, and end together."""
 
 import json
 import os
@@ -36,7 +36,7 @@ MakeClient = Callable[..., Client]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several processes need Linux")
 
-#: Number of connections, so many that they almost surely reach two processes (otherwise 3 ** -19).
+#: Number of connections. The probability that one of the three processes gets all of them is 3 ** -19.
 SPREAD = 20
 
 
@@ -177,7 +177,8 @@ def test_publishing_waits_for_a_process_that_stands_still_and_nothing_is_lost(cl
         os.kill(server.pids[0], signal.SIGSTOP)
         sent = 0
         try:
-            # There is no time limit for an answer: a late one just makes this loop shorter.
+            # The loop ends when an answer takes more than 0.5 s. If that answer is merely late, the loop just
+            # ends sooner.
             with suppress(TimeoutError):
                 for number in range(100):
                     sent += 1

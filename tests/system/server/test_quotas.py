@@ -149,8 +149,8 @@ def test_outbound_messages_are_charged_by_subscriber_and_size(
         reader = client(api)
         for number in range(20):
             reader.subscribe("/default/x", f"s{number}")
-        # The bucket holds 22. 20 deliveries of 12 units of 5 KB each are let through, and take ten seconds to
-        # pay for.
+        # The bucket holds 22 units of 5 KB. 20 deliveries of 12 units each are let through nevertheless, and
+        # take ten seconds to pay for.
         assert post(api, "/default/x", large).status_code == 200
         assert post(api, "/default/x", "1").status_code == 429
         assert post(api, "/default/nobody", "1").status_code == 429

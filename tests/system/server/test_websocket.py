@@ -143,7 +143,7 @@ def test_events_of_every_frame_length_arrive_whole(client: MakeClient, size: int
     one.subscribe("/default/size")
     event = '"' + "e" * size + '"'
     one.send({"type": "publish", "id": "p", "channel": "/default/size", "events": [event, event]})
-    one.receive()  # a refusal, as there is no authorization
+    one.receive()  # an error, because the publish has no authorization
     one.send(
         {
             "type": "publish",

@@ -62,7 +62,7 @@ def lost_by(journal: Path, why: str, token: int) -> Pairs:
     for row in map(json.loads, journal.read_text().splitlines()):
         assert row["why"] == why
         stamped, publisher, sequence = row["stamp"]
-        # A subscription's id is `s<number>`, and for a later request of it `s<number>-<turn>`.
+        # A subscription has the id `s<number>`, or `s<number>-<turn>` if it was requested again.
         number = int(row["subscription"][1:].partition("-")[0])
         if stamped == token:
             found.add((publisher, sequence, number))
@@ -335,7 +335,8 @@ def test_an_api_of_ones_own_is_used_by_its_operations_on_every_worker(tmp_path: 
     demand_well_measured(folder, summary)
     setup = read(folder / "manifest.json")["target"]["setup"]
     assert setup["operations"].startswith("mutation post, subscription posted (file ")
-    # Without the file the documents do not fit the schema; the probe says where to look.
+    # The probe had no operations file, and the default operations do not fit this schema. Its advice names
+    # the file.
     step = next(each for each in map(json.loads, refused.out.splitlines()) if each["ok"] is False)
     assert step["name"] == "subscribe"
     assert "Validation error" in step["detail"]
@@ -425,7 +426,8 @@ def test_a_protocol_file_for_the_service_works_against_the_stand_in(tmp_path: Pa
             env={"APPSYNC_HEADER": header, "APPSYNC_KEY": "da2-key"},
         )
     steps = [json.loads(line) for line in probed.out.splitlines()]
-    # GraphQL has no wildcards, and a protocol file does not say which of its parts is the login.
+    # GraphQL has no wildcards to probe. A protocol file does not say which of its parts is the login, so the
+    # probe cannot send a wrong one.
     skipped = {step["name"]: step["ok"] for step in steps if not step["ok"]}
     assert skipped == {"deep wildcard": None, "wrong login": None}, probed.said
     assert "delivery" in {step["name"] for step in steps}

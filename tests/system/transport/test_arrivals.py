@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 CONNECTIONS = 8
-#: Greatest time in ns between two readings of the same clock.
+#: Tolerance in ns, for two readings of the same clock one after the other.
 SAME_NS = 1_000
 _AT = {name: place for place, name in enumerate(COLUMNS)}
 Ints = npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ class Handler:
 
 
 class Lines:
-    """Splits a byte stream into messages, as a session of such a protocol does."""
+    """Splits a byte stream into lines, as a protocol whose messages are lines would."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler, self._rest = handler, b""
@@ -78,8 +78,8 @@ class Seen:
     uncertain_ns: Ints
     before_ns: Ints
     after_ns: Ints
-    #: True if a delivery was surely read alone: it came after the read before, and was read before the next
-    #: one came.
+    #: True if a delivery was surely read alone: it arrived after the previous delivery was read, and it was
+    #: read before the next one arrived.
     alone: npt.NDArray[np.bool_]
 
     @property
@@ -248,7 +248,7 @@ def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
     check(seen)
     late_ns = seen.arrival_ns - seen.after_ns
     if path == "python":
-        # The stamps alone would be this late.
+        # Without their uncertainty, some arrivals would be more than a millisecond too late.
         assert late_ns.max() > 1_000_000
     else:
         # The native path's thread reads while Python is slow.

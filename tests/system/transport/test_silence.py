@@ -115,8 +115,8 @@ def test_a_generator_that_was_stopped_is_not_taken_for_a_silent_service(tmp_path
             assert process.stdout.readline() == "ready\n"
             stopped = False
             begun = time.monotonic()
-            # The service sends all the time. While the process is stopped, the window fills up and no more
-            # data can come.
+            # The service sends all the time. While the process is stopped, its TCP receive window fills up,
+            # and then no more data can arrive.
             while (passed := time.monotonic() - begun) < 4.5:
                 with contextlib.suppress(BlockingIOError):
                     server.send(bytes(65536))

@@ -354,7 +354,7 @@ def test_lost_connections_come_back_and_losses_are_found(tmp_path: Path) -> None
     connections = pd.read_parquet(run / "connections.parquet")
     assert connections["life"].max() > 0
     subscriptions, _ = unique_numbers(run)
-    # The subscription has the same number in each life, and is ready again after the connection was lost.
+    # After a reconnect, a subscription has the same number as before and becomes ready again.
     again = subscriptions[subscriptions["life"] > 0]
     assert again["ready_ns"].notna().any()
     assert set(again["subscription"]) <= set(subscriptions[subscriptions["life"] == 0]["subscription"])
@@ -486,14 +486,14 @@ def test_replies_of_user_code_carry_their_cause_into_the_chain(tmp_path: Path) -
     replies = events[events["cause_publisher"].notna()]
     asked = events[events["cause_publisher"].isna()].set_index(["publisher", "sequence"])
     assert len(replies) > 5
-    # Each reply names the question that reached the responder, and is published on the asker's channel.
+    # Each reply names the question that caused it, and is published on the asker's channel.
     columns = ["cause_publisher", "cause_sequence", "channel"]
     for publisher, sequence, channel in replies[columns].itertuples(index=False, name=None):
         assert asked["channel"][publisher, sequence] == "/default/ask/1"
         assert channel == f"/default/answers/{int(publisher)}"
     found = summary["reaction"]
     assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
-    # Only the user's code knows which questions it would have answered, so these figures are unknown.
+    # Only the user's code decides which questions it answers, so the expected number of answers is unknown.
     assert found["requests"]["expected"] is found["requests"]["uncaused"] is None
     assert found["replies"]["arrived"] == found["replies"]["accepted"] == found["latency_ns"]["count"]
     assert found["latency_ns"]["min"] > 0

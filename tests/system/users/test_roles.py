@@ -97,7 +97,7 @@ print(json.dumps([said, [Mine.abstract, Base.abstract, Subscriber.abstract, Mine
 """
     (said, others), _ = play(player, script, tmp_path)
     for name, sentence in said:
-        # Users may use private names, because our private attributes are not on the class.
+        # The private name `_connect` is free for users, because our private attributes are not on the class.
         assert (sentence is None) == (name == "_connect"), (name, sentence)
         assert sentence is None or sentence.startswith("my_users.py:"), sentence
     assert len(said) == 19
@@ -223,7 +223,7 @@ print(json.dumps(found))
 """
     (connecting, resting, greenlet, ended), _ = play(player, script, tmp_path)
     log = ["claim", "joined"]
-    # Locust sees one greenlet of one user, while the client connects and later.
+    # While the client connects, and while it rests, Locust sees one greenlet: that of the user.
     assert connecting == [1, True, True, False, ["open"], log]
     assert resting == [1, True, True, True, ["open"], log]
     assert greenlet == [False, True]

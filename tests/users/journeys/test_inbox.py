@@ -76,7 +76,7 @@ def test_callbacks_are_called_in_order_in_a_greenlet_of_their_own() -> None:
             gevent.sleep(0.001)
     assert seen == [(1, True), (2, True)]
     assert not inbox.is_calling
-    # A callback does not take the event from those who wait.
+    # A callback does not remove its event from the inbox: code that waits for an event gets it too.
     assert [inbox.wait_for(None, None, 0) for _ in range(3)] == [{"n": 1}, {"n": 0}, {"n": 2}]
 
 

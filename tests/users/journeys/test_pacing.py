@@ -89,7 +89,8 @@ def test_a_schedule_is_kept_whatever_the_tasks_take(tasks_s: list[float]) -> Non
         due_ns = first_ns + number * SECOND
         assert wait_s == max(0, due_ns - ended_ns) / SECOND
         time.now_ns = max(time(), due_ns)
-        # If the task before took longer than its slot, the target caused the delay, not the generator.
+        # If the previous task took longer than its slot, this publish is late because of the target, not
+        # because of the generator.
         assert of.take() == (due_ns, max(due_ns, ended_ns))
 
 

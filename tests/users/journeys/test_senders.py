@@ -1,4 +1,4 @@
-"""Test over which way a journey publishes."""
+"""Test whether a journey publishes over HTTP or over its connection."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ URL = "http://127.0.0.1:1/event"
 
 
 class Link:
-    """Keeps the deadlines by which it was to connect."""
+    """Records the deadlines that `connect` was given."""
 
     def __init__(self, refused: bool = False) -> None:
         self.connection: Any = object()

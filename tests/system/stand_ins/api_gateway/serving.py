@@ -82,7 +82,7 @@ class Client:
         await self.socket.send(json.dumps(message))
 
     async def next(self, kind: str | None = None) -> dict[str, Any]:
-        """Return the next message of a kind, or without one for None; keep other messages for later."""
+        """Return the next message of type ``kind`` (None: without a type), and keep the others for later."""
         for number, message in enumerate(self._early):
             if message.get("type") == kind:
                 return self._early.pop(number)

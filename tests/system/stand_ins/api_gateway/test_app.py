@@ -177,8 +177,8 @@ class TestLimits:
             async with running(account_rate="0.001", account_burst="3") as server, client(server) as one:
                 await one.subscribe("/a", "1")
                 await one.send(action="publish", id="2", channel="/a", data="x")
-                # After this publish, the quota of POSTs is used up. They are refused and repeated, and then
-                # the event is lost.
+                # This publish uses up the quota, so the POST of its event is refused. Two retries are refused
+                # too, and the event is lost.
                 await one.next("published")
                 await one.send(action="ping")
                 assert (await one.next())["message"] == "Limit exceeded"

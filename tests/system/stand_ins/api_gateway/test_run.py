@@ -171,7 +171,7 @@ def test_a_throttled_post_is_repeated_and_a_gone_connection_comes_back(tmp_path:
     assert backend["posts_by_status"]["429"] == backend["retries"] > 0
     assert "throttled" not in whys, "each was repeated"
     assert backend["posts_by_status"]["410"] == len(gone) == whys.count("gone") > 0
-    # Lost are events sent to connections that were gone, and events sent while their client was away.
+    # Deliveries are lost if their connection was gone, or if their client was away.
     run = analysis.load(folder)
     events = set(run.events[["publisher", "sequence"]].itertuples(index=False, name=None))
     assert {pair for pair in lost if pair[:2] in events} <= missing(run)
