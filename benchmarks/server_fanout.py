@@ -81,8 +81,8 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         reader.start()
         if here.recv() != "ready":
             raise RuntimeError("the readers could not subscribe")
-        # Witnesses are subscribers that show when a batch has been delivered. A single process answers a publish only
-        # after its deliveries, so the answer itself shows that.
+        # Witnesses are subscribers that show when a batch has been delivered. A server of one process needs none: it
+        # answers a publish only after its deliveries.
         seen_by = witnesses(server.announcement) if processes > 1 else []
         before = cpu_of(pids)
         began_ns = time.monotonic_ns()

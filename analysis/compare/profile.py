@@ -125,7 +125,7 @@ class Profile:
         )
 
     def cumulated(self, distribution: str) -> tuple[Floats, Floats]:
-        """Return the logarithm of each bin's value, ascending, and the count of values up to it in each block.
+        """Return the logarithm of each bin's value, ascending, and how many of each block's values are at most that.
 
         A row of the counts is a bin, a column a block of time. A bin below 1 ns has the logarithm of 1 ns.
 

@@ -30,7 +30,7 @@ class ChannelsOfEvents:
 
     @property
     def edges_ns(self) -> list[int]:
-        """Times at which a slice of deliveries must end, so that its events lie in a single stretch."""
+        """Times that no slice of deliveries may cross: channels are read for the events between two of these times."""
         return self._starts_ns[1:]
 
     def of(self, window: Window, publisher: Ints, sequence: Ints) -> Ints:

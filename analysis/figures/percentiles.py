@@ -73,15 +73,16 @@ def rank_of(count: int, percent: float) -> int:
 
 
 def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
-    """Return (fractions above, values) of sorted samples, for a plot that gives each nine (90 %, 99 %, ...) equal room.
+    """Return points of a percentile curve of sorted samples: (fractions of samples at or above the value, values).
 
-    The fractions fall from 1 to one sample's share, evenly on a logarithmic axis.
+    The fractions fall from 1 to 1/n for n samples, evenly spaced on a logarithmic axis. So a plot gives each nine
+    (90 %, 99 %, ...) equal room.
     """
     above, ranks = ranks_of_curve(len(ordered), points)
     return above, ordered[ranks - 1]
 
 
 def ranks_of_curve(count: int, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
-    """Return (fraction above, rank from 1 on) for each point of a percentile curve of ``count`` samples."""
+    """Return (fraction of samples at or above it, rank from 1 on) for each point of a curve of ``count`` samples."""
     above = np.geomspace(1.0, 1.0 / count, points)
     return above, np.clip(np.ceil((1 - above) * count - 1e-9).astype(np.int64), 1, count)

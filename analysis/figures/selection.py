@@ -135,7 +135,7 @@ class Selection:
         return not len(self._place)
 
     def take(self, values: Numbers, weight: int = 1) -> None:
-        """Read some numbers of a part; all numbers of all parts must be taken before each `turn`."""
+        """Take in a batch of numbers; before each `turn`, all numbers of all parts must have been taken in."""
         if not len(values):
             return
         bracket = self._by_bucket[bucket(values) - self._first]
@@ -182,7 +182,7 @@ class Selection:
             )
 
     def _divide(self) -> None:
-        """Make each cell that holds a sought rank a bracket of its own."""
+        """Narrow the search: each cell that contains a sought rank becomes a bracket, the range searched next."""
         up_to = np.cumsum(self._cells_remaining.reshape(-1, CELLS), axis=1)
         cell = np.array(
             [

@@ -107,7 +107,7 @@ class Ledger:
 
     @property
     def lost(self) -> int:
-        """Expected pairs that did not arrive, of all classes."""
+        """Expected deliveries (pairs of event and subscription) that never arrived: the sum of the kinds of loss."""
         return self.lost_before_ready + self.lost_in_reconnect + self.lost_otherwise
 
     @property

@@ -46,7 +46,7 @@ def recovery_over_time(run: Run) -> Figure | None:
 
 
 def _standing(begin_ns: Ints, end_ns: Ints, origin_ns: int, until_ns: int | None) -> tuple[Floats, Ints]:
-    """Return (times in s since the origin, number of open intervals from each time on), up to ``until_ns``."""
+    """Return (times in s since the origin, number of intervals open from each time to the next) until ``until_ns``."""
     begun = begin_ns >= 0
     times = np.concatenate((begin_ns[begun], end_ns[begun]))
     steps = np.repeat(np.array([1, -1], dtype=np.int64), int(np.count_nonzero(begun)))

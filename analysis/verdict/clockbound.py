@@ -58,7 +58,7 @@ def tighten(low_ns: Numbers, high_ns: Numbers, bound_ns: Ints, master_bound_ns: 
 
 
 def summarise(run: Run) -> list[dict[str, Any]]:
-    """Return the summary's `clock.clockbound`: an entry for each worker with daemons on its own and the master's host.
+    """Return the summary's `clock.clockbound`: an entry per worker, if ClockBound runs on its and the master's host.
 
     Workers on the master's kernel are left out: they share its clock, so there is no offset to bound.
     """

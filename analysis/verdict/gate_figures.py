@@ -76,7 +76,7 @@ class GateFigures:
         return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> Value:
-        """Return the recovery time; subscriptions that never were ready again took longer than the record shows."""
+        """Return the recovery time; subscriptions that were never ready again count as longer than the record shows."""
         known, waited = recovery.times_ns(self._run)
         times = np.sort(np.concatenate((known, waited)))
         if not len(times):

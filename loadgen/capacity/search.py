@@ -22,7 +22,7 @@ SLACK: Final = 1
 #: Maximum number of trials with votes at one load; if they give no majority, the load is undecided.
 VOTES_MAX: Final = 5
 #: If the generator was too weak in this many trials at one load, the generator counts as the limit. If `OVERLOADS` + 2
-#: trials at one load have no votes, for any reason, the load is undecided.
+#: trials at one load are unusable (neither passed nor failed, for any reason), the load is undecided.
 OVERLOADS: Final = 3
 #: Factors by which the load grows after a pass while no load has failed: first 2, then 4.
 _GROWTH: Final = (2.0, 4.0)

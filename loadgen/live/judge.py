@@ -42,7 +42,7 @@ class Observed(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """`valid`, `degraded` or `invalid` so far, with reasons; ``kind`` is None before anything was measured."""
+    """The verdict so far, with reasons; ``kind`` is valid, degraded or invalid, or None before any measurement."""
 
     kind: str | None
     reasons: tuple[str, ...]

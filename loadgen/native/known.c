@@ -17,7 +17,7 @@
 
 typedef struct {
     const JsonPath *path;
-    uint64_t begin; /* position of its text, counted over all text ever written */
+    uint64_t begin; /* offset of the event's text in all text written so far, overwritten text included */
     size_t length;
     int64_t numbers[JSON_STAMP_NUMBERS];
 } Event;

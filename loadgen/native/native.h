@@ -57,15 +57,16 @@ static inline void rows_unlock(Rows *rows) {
     pthread_mutex_unlock(&rows->lock);
 }
 
-/* Replaces the chunk that a row has just filled, and counts a call of `relief` as due if enough chunks are full. Needs
-   the lock, but not the GIL. Returns -1 if out of memory, and then discards the last row. */
+/* Starts a new chunk after a row has filled the current one. If enough chunks are full, adds one to the number of
+   pending calls of `relief`, without making the call. Needs the lock, but not the GIL. If out of memory, discards the
+   last row and returns -1. */
 int rows_filled(Rows *rows);
 
-/* Makes all calls of `relief` that are due. They may run any Python code: hold no pointer into an object across this
+/* Makes all pending calls of `relief`. They may run any Python code: hold no pointer into an object across this
    call. */
 void rows_relieve(Rows *rows);
 
-/* Returns true if a call of `relief` is due. */
+/* Returns true if a call of `relief` is pending. */
 static inline int rows_due(const Rows *rows) {
     return __atomic_load_n(&rows->due, __ATOMIC_RELAXED) > 0;
 }

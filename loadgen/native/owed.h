@@ -11,11 +11,11 @@ enum { OWES_NOTHING, OWES, OWES_AND_TOLD };
 /* Size of 65,535 PUBACK packets. A service that keeps to MQTT never has more unacknowledged messages. */
 #define OWED_BYTES_MAX (4 * 65535)
 
-/* Makes room for `more` bytes; needs the lock of the rows. Returns 1, 0 if too many bytes would be queued, or -1 if out
+/* Makes room for `more` bytes. The caller must hold the lock of the rows. Returns 1, 0 if too many bytes would be queued, or -1 if out
    of memory. */
 int owed_reserve(FastPath *self, size_t more);
 
-/* Appends bytes, for which `owed_reserve` has made room; needs the lock of the rows. */
+/* Appends bytes, for which `owed_reserve` has made room. The caller must hold the lock of the rows. */
 void owed_add(FastPath *self, const unsigned char *bytes, size_t count);
 
 /* Returns true once after bytes were queued; the caller must then notify Python. Needs no lock. */

@@ -116,7 +116,8 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
             failed = 1;
             break;
         }
-        /* Data given to the source may end within a frame, so the fast path must not get the data that follows. */
+        /* Once the source got data, which may have ended in the middle of a frame, the fast path must not get what
+           follows: it may begin in the middle of that frame. */
         if (direct) taken = fast_path->take_data(fast_path, data, length, &times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();

@@ -10,7 +10,7 @@
 
 /* DATA_STACK_CHUNK_SIZE in CPython's pystate.c. With a CPython that uses another size, no block is kept. */
 #define CHUNK_BYTES (16 * 1024)
-/* Maximum number of chunks to keep: 4 MB of addresses; only touched pages take memory. */
+/* Maximum number of chunks to keep: 4 MB of address space; only touched pages take memory. */
 #define MOST_KEPT 256
 
 static PyObjectArenaAllocator before;

@@ -95,8 +95,8 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
                 break;
             default: /* EVENT */
                 if (size < 0) {
-                    /* The event ends before the literal that follows it as the last part, or at the end of the text
-                       if no literal follows. */
+                    /* If a literal follows the event in the template, the event ends where that literal begins.
+                       Otherwise the event ends at the end of the text. */
                     uint32_t behind = which + 1 < template->count ? part[1].length : 0;
                     if (lines && behind >= 2) behind -= 2; /* CR LF, which is part of the literal */
                     next = lines ? line_end(at, end) : end;

@@ -35,7 +35,7 @@ def of_run(run: ResolvedRun) -> Returns:
 
 
 def of_hour(run: ResolvedRun) -> Returns:
-    """Return the expected reconnects and subscribes in an hour of the scenario's churn, without its drops.
+    """Return the reconnects and subscribes expected in an hour from the scenario's churn; its drops are left out.
 
     Drops happen at set times of a run, so they have no rate per hour.
     """

@@ -154,7 +154,7 @@ def _unusable(
             continue
         longest = largest(template, scenario.variables)
         group = scenario.clients[str(path[1])]
-        # Combinations of rows of two files are too many to check all: combine only rows with the same number.
+        # Two files have too many combinations of rows to check all, so combine only rows with the same row number.
         by_request = path[2] == "publish"
         limits = [
             _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used

@@ -257,7 +257,8 @@ class GuardedWorker(WorkerRunner):
     def connect_to_master(self) -> None:
         """Wait for the master, up to five minutes; exit the process if it does not answer, or on an ending signal."""
         if self.retry:
-            # Locust's method calls this one again for each further attempt; signals are already handled then.
+            # For each further attempt, Locust's `connect_to_master` calls this override again. The handlers of signals
+            # are installed by then.
             super().connect_to_master()  # type: ignore[no-untyped-call]
             return
         with reaching(f"{self.master_host}:{self.master_port}", forked=_is_forked(self.environment)):

@@ -17,9 +17,9 @@ from loadgen.transport.stream import OnClosed, SocketStream
 class ByteStream(SocketStream):
     """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    The second argument of ``on_bytes`` is the time of arrival. If that is not exact, it is an `Arrival`, which is an
-    interval. The interval is for the messages that end before the last byte of the read; the attribute `end` is the
-    arrival of the message that ends with the last byte.
+    The second argument of ``on_bytes`` is the time of arrival, or, if that is not known exactly, an interval (an
+    `Arrival`). A message that ends with the last byte of the read arrived at the interval's `end`. All earlier messages
+    of the read arrived somewhere within the interval.
     """
 
     __slots__ = ("_closing", "_on_bytes")

@@ -33,7 +33,7 @@ class Answer:
         return shown(self._said) if self._said else None
 
     def no_http(self) -> str | None:
-        """Return a phrase for an answer that cannot be HTTP/1.1, or None if the answer can be HTTP/1.1."""
+        """Return a phrase that says why the answer cannot be HTTP/1.1, or None if the answer can be HTTP/1.1."""
         said = bytes(self._said[:120])
         if said[: len(_HTTP)] == _HTTP[: len(said)]:
             return None
@@ -50,7 +50,7 @@ class Answer:
         return number, f"{shown(line)}{where(number, _location(head))}"
 
     def broken_off(self) -> str | None:
-        """Return the error text for a connection that ended within the answer, or None if nothing had arrived."""
+        """Return the error text for a connection that closed partway through the answer, or None if none had begun."""
         begun = self.begun()
         if begun is None:
             return None

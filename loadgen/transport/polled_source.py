@@ -26,8 +26,9 @@ class Source(Protocol):
     ) -> None:
         """Process the bytes of one read, valid only until this returns; ``data`` is empty at the end of the stream.
 
-        No message in the data arrived later than ``arrival_ns``. The message whose last byte is the last byte of the
-        data arrived at most ``end_ns`` earlier. Every other message arrived at most ``within_ns`` earlier.
+        ``arrival_ns`` is the latest time at which any message in the data can have arrived. A message that ends with
+        the last byte of the data arrived at most ``end_ns`` before that time. Any other message arrived at most
+        ``within_ns`` before it.
         """
 
     def broke(self, error: OSError) -> None:

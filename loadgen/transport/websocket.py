@@ -58,9 +58,9 @@ class WebSocket(SocketStream):
         """Make a connection that is yet to be opened.
 
         ``binary`` selects binary frames for sent messages; received messages of either kind go to ``on_text``.
-        ``resource`` is the path and query to request in place of the address's. A received message may have at most
-        ``max_message_bytes``, or any size if that is None. A sent message longer than ``most_frame_bytes`` goes
-        in several frames.
+        ``resource`` is the path and query to request, in place of those of the address. A received message may have
+        at most ``max_message_bytes``, or any size if that is None. A sent message longer than ``most_frame_bytes``
+        goes in several frames.
         """
         super().__init__(address, on_closed, on_failed, slow)
         #: The opening handshake, until the server has accepted. It may hold credentials, which are not needed

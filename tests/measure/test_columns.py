@@ -50,7 +50,7 @@ def test_a_piece_is_not_overwritten_until_the_next_is_asked_for(
     for number in range(5):
         buffer.add(number, 1, 1, (1, 1, 1, 1, 1))
     taken = []
-    # Rows that are added while a piece is read go to other buffers, some of them used before.
+    # Rows that are added while a piece is read go to other buffers, some of which are reused.
     for piece in buffer.take():
         for _ in range(10):
             buffer.add(9, 9, 9, (9, 9, 9, 9, 9))

@@ -143,7 +143,7 @@ def run(units: int, seed: int) -> Counts:
 
 
 def main() -> int:
-    """Check the number of messages that the command line asks for, and print the counts."""
+    """Check as many messages as the command line asks for, and print the counts."""
     parser = argparse.ArgumentParser(description="Compare the lanes with the Python path.")
     parser.add_argument("--units", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=31)

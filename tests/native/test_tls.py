@@ -365,7 +365,7 @@ def test_a_socket_may_be_removed_while_the_thread_decrypts(served: ssl.SSLContex
             sender.start()
             time.sleep(0.001)
             poller.remove(source.socket.fileno())
-            # Python can still use this TLS connection; only data that the thread had read is gone.
+            # Python can still use this TLS connection; only data that the thread had already read is lost.
             source.tls.encrypt(b"bye")
             source.socket.setblocking(True)
             source.socket.settimeout(1)

@@ -36,8 +36,9 @@ _OWN = frozenset({"self", "cls"})
 
 @dataclass
 class _Classes:
-    """Names of classes whose methods change their objects, and of attributes by how classes declare them."""
+    """Names of classes and attributes, found in all files that are searched."""
 
+    #: Classes with methods that modify `self`.
     changing: set[str] = field(default_factory=set)
     #: Attributes that a class other than a dataclass sets to None or a lambda at construction.
     open: set[str] = field(default_factory=set)

@@ -20,7 +20,7 @@ MS, SECOND = 1_000_000, 1_000_000_000
 
 
 def failure(shortest_ns: int | None) -> str | None:
-    """Return the failure of the gate p99 < 12 ms for 100 latencies measured as 13 ms, or None if it holds.
+    """Return the failure of the gate p99 < 12 ms for 100 latencies measured as 13 ms, or None if the gate holds.
 
     Each latency may in truth be as short as ``shortest_ns``; None means that it is exact.
     """

@@ -24,7 +24,7 @@ class Runner:
 
 
 class EnoughError(Exception):
-    """Raised when the agent would be created."""
+    """Raised in place of creating the agent, to end the test there."""
 
 
 def begin() -> Begin:

@@ -70,7 +70,7 @@ class Load:
     streams: tuple[Stream, ...]
     channels: Fraction | None
     subscriptions_most: Fraction
-    """Subscriptions of the connection that has the most."""
+    """Number of subscriptions of the connection that has the most."""
     month: Month = field(default_factory=Month)
     connects_per_s: Fraction | None = None
     """Rate at which clients connect, or None if unknown."""

@@ -98,7 +98,7 @@ class ApiGatewayService(GenericService):
         return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the handshake, which authorizes the connection; long messages go in frames of 32 KB."""
+        """Return the handshake with the login's headers, and the size of a frame (32 KB) for long messages."""
         headers: Mapping[str, str] = {}
         resource, login, shape = self._api.path, self._login, self._api.shape
         sent: Mapping[str, str] | None = None

@@ -37,7 +37,10 @@ def array(*values: float) -> Floats:
 def pings(
     offsets: list[float], *, width: float = 1000.0, long: float = 100.0, every: float = SECOND
 ) -> Points:
-    """Return bounds from pings: at most `offset + width` when a ping left, at least `offset - width` on its return."""
+    """Return bounds on a clock's offset from one ping for each of ``offsets``.
+
+    The upper bound, `offset + width`, holds when the ping leaves; the lower bound, `offset - width`, when it returns.
+    """
     left = np.arange(len(offsets), dtype=np.float64) * every
     middle = array(*offsets)
     return Points(left, middle + width, left + long, middle - width)

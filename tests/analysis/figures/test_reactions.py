@@ -362,7 +362,7 @@ def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tab
     assert found is not None
     counts = {**found["requests"], **found["replies"]}
     names = [name for name in model if not name.endswith("_ns")]
-    # Requests and replies both have a key `expected`. In `counts` it is the one of the replies, as in the model.
+    # Requests and replies both have a key `expected`. In `counts` and in the model, it has the value of the replies.
     assert {name: counts[name] for name in names} == {name: model[name] for name in names}
     for name in ("latency_ns", "first_ns", "gap_ns"):
         own = Percentiles.of(np.array(model[name], dtype=np.int64)).to_dict()

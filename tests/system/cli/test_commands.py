@@ -1,4 +1,4 @@
-"""Test that a command's module is imported only for that command, for help and for mistakes."""
+"""Test that a command's module is imported only if the command is run, help is shown or the command line is wrong."""
 
 import subprocess
 import sys

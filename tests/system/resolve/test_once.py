@@ -53,7 +53,7 @@ _WATCH = """
 
 
 def watched(tmp_path: Path, *arguments: str) -> tuple[list[dict[str, object]], Path]:
-    """Run Python with these arguments in the results folder; return the calls and the run's folder."""
+    """Run Python with these arguments; return the recorded calls of the watched functions, and the run's folder."""
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(dedent(_WATCH))
     notes = tmp_path / "notes"

@@ -297,7 +297,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
         f" rm {results}/filler; cp -r {results} {tmp_path}/kept; exit $code",
         "sh",
     ]
-    # tests/analysis/record/test_files.py tests that each file without room is reported.
+    # tests/analysis/record/test_files.py tests that each file that could not be written is reported.
     finished = loadgen("run", "comments", "--results", str(results), *overrides(FAILING), prefix=prefix)
     assert finished.code in (1, 3), finished.said
     assert "No space left on device" in finished.err, finished.said

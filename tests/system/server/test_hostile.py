@@ -401,7 +401,7 @@ def test_http_requests(honest: Honest) -> None:
             assert answer == b"" or answer.startswith(b"HTTP/1."), answer[:80]
             status = answer[9:12]
             assert path != "/event" or method != "POST" or status[:1] == b"4", answer[:200]
-            # Make one request per connection, since this test does not look for the end of an answer.
+            # Close the connection after one request, since this test does not look for the end of an answer.
             pending.close()
             pending = None
         honest.still_fine()
