@@ -112,7 +112,7 @@ def clean(text: Any) -> str:
 
 
 def printable(value: Any) -> Any:
-    """Return text without control characters except newline and tab; other types and markup are returned unchanged."""
+    """Replace the control characters in a plain string, except newline and tab; return all other values unchanged."""
     if type(value) is not str or value.isprintable():
         return value
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)

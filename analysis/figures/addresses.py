@@ -92,7 +92,7 @@ class _Lives:
         error, errors = codes(table, "error")
         self._failed = np.array([name is not None for name in errors], dtype=bool)[error]
         self.counts = _counts(self._code, self.names)
-        # Sorted keys (client, start of the life), to find the life that carried a delivery.
+        # Sorted keys (client, start of the connection), to find the connection that carried a delivery.
         self._clients = np.unique(self._connection)
         self._begin_ns = int(self._started_ns.min()) if len(self._started_ns) else 0
         key = self._key(self._connection, self._started_ns)
@@ -185,7 +185,7 @@ def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
 def _deliveries(
     run: Run, window: Window, lives: _Lives, addresses: list[str]
 ) -> dict[tuple[str, str], Samples]:
-    """Return latencies (ns) by (address, kind); deliveries are read in stretches of time to bound memory."""
+    """Return latencies (ns) by (address, "headline" or "service"); reads the deliveries in parts to bound memory."""
     table = run.table("subscriptions", ("subscription", "connection"))
     subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
     carrier = ints(table, "connection")[first]

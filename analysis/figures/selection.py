@@ -91,9 +91,10 @@ class Selection:
     """Finds the numbers at given ranks: call `take` for all numbers, then `turn`, and repeat both until `done`."""
 
     def __init__(self, parts: Sequence[tuple[Histogram, int]], ranks: Ints) -> None:
-        """Begin with each part's histogram and weight: 1 to add the part's numbers, -1 to subtract them.
+        """Start the search for the numbers at ``ranks``, from histograms of all the numbers.
 
-        ``ranks`` count from 1 on among the numbers that remain after the subtraction.
+        ``parts`` are pairs of a histogram and its weight: 1 to add the histogram's numbers, -1 to remove them.
+        ``ranks`` count from 1 on among the numbers that remain after the removal.
         """
         filled = [histogram.ends for histogram, _ in parts if histogram.count]
         first, end = min(begin for begin, _ in filled), max(stop for _, stop in filled)

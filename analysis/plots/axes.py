@@ -83,7 +83,7 @@ def label_time(axes: Axes) -> None:
 def unit_of(axis: Axis) -> Unit:
     """Return the unit of the numbers on an axis, found by its formatter and its label.
 
-    An x axis without a label is a time axis, like that of the axes below it.
+    An x axis without a label is a time axis: of charts stacked above each other, only the lowest has the label.
     """
     formatter = axis.get_major_formatter()
     if isinstance(formatter, UnitFormatter):

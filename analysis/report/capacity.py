@@ -117,7 +117,7 @@ def _deliveries(content: Mapping[str, Any], load: float | None) -> str:
 
 
 def knee(content: Mapping[str, Any]) -> Figure:
-    """Return the knee plot: latency and loss against load, one mark per trial, with the limit's interval shaded."""
+    """Return the plot of latency and loss against load, with a mark per trial; the interval of the limit is shaded."""
     figure, (above, below) = style.new_figure(2, 5.5, sharex=True)
     rows = [row for row in content["trials"] if row.get("p99_ns") is not None]
     for name, colour in (("p50_ns", style.SKY), ("p99_ns", style.BLUE)):

@@ -33,7 +33,8 @@ _NAMES = {
 }
 #: Subjects of the causes that explain a finding on a busy CPU, whatever the `size_ns` of the cause.
 _OF_CPU = ("throttling", "steal")
-#: A symptom may exceed its cause by this factor plus at most this time, as other delays add to it.
+#: A cause of duration d explains a symptom of at most `_SLACK` * d + min(`_SLACK_NS`, d), as other delays add to the
+#: symptom.
 _SLACK, _SLACK_NS = 1.2, 50_000_000
 
 

@@ -71,10 +71,10 @@ class EventClient:
     ) -> None:
         """Make the client, not yet connected.
 
-        ``channels`` are the channels to subscribe to; some services need them when the connection opens. ``on_failed``
-        is called with an error of the harness that ended the connection. ``dialer`` opens the socket; the default one
-        may connect to any host, since the user has named the target. ``frames`` collects the sent and received
-        messages.
+        ``channels`` are the channels to subscribe to; some services need them when the connection opens. If an error in
+        the harness itself ends the connection, ``on_failed`` is called with that error. ``dialer`` opens the socket;
+        the default one may connect to any host, since the user has named the target. ``frames`` collects the sent and
+        received messages.
         """
         self._service = service
         self._frames = frames

@@ -41,7 +41,7 @@ class Group:
     g: int
     digest: Callable[[bytes], Any]
     pad: Callable[[int], bytes]
-    #: Encodes N itself for hashing; `pad` encodes all other numbers.
+    #: Encodes the group's prime N as bytes for hashing; `pad` encodes all other numbers.
     pad_n: Callable[[int], bytes]
 
     def hash(self, *parts: bytes) -> int:

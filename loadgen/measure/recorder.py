@@ -105,7 +105,7 @@ class Recorder:
         #: The buffer that C fast paths write deliveries into, or None if `loadgen.native` was not built.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._publishes = buffer()
-        #: Records a run of events; see `publishes.PublishBuffer.add`, and `publishes.record`.
+        #: Records the events of a publish request; see `publishes.PublishBuffer.add` and `publishes.record`.
         self.publish: Callable[..., None] = self._publishes.add
         #: The buffer in which C code records the publishes that it sends, or None if `loadgen.native` was not built.
         self.native_publishes = self._publishes if isinstance(self._publishes, native.PublishRows) else None

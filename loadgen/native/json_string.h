@@ -64,8 +64,8 @@ static int hexadecimal(Text at, Text end) {
     return value;
 }
 
-/* Reads the digits of `\uXXXX`, and the second half of a surrogate pair, which begins with `slashes` backslashes. Sets
-   `character`. */
+/* Reads the digits of `\uXXXX`. If they are the first half of a surrogate pair, also reads the second half, whose
+   escape begins with `slashes` backslashes. Sets `character`. */
 static Text unicode(Text at, Text end, int slashes, int *character) {
     int code = *character = hexadecimal(at, end);
     if (code < 0 || (code >= 0xdc00 && code <= 0xdfff)) return NULL;

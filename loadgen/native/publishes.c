@@ -212,7 +212,7 @@ static PyObject *publishes_take_accepted(PyObject *object, PyObject *Py_UNUSED(i
 
 static PyObject *publishes_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     PublishRows *self = (PublishRows *)object;
-    /* Creating these objects may start a garbage collection, which may run any Python code. */
+    /* Create all objects first: creating one may start a garbage collection, which may run any Python code. */
     PyObject *places = PyDict_New(), *texts = PyList_New(0), *taken = PyTuple_New(3);
     if (places == NULL || texts == NULL || taken == NULL) goto failed;
     /* From here on no Python code runs, and if a step fails, no row is lost. */

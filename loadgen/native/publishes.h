@@ -17,7 +17,7 @@ typedef struct OpenPublish {
     struct OpenPublish *next;
     PyObject *channel, *remote; /* `channel` is a str, `remote` a str or None */
     int is_late; /* 1 for a mark, which stands for a publish that was given up: see `lane_withdraw_all` */
-    long owner;  /* number, chosen by the caller, of the sender that records the publish if no answer settles it */
+    long owner;  /* number that the caller gave the sender; if no answer comes, that sender records the publish */
     int64_t number, publisher, first, intended_ns, slot_ns, sent_ns, acked_ns;
     int64_t cause[3];
     Py_ssize_t count; /* number of events */
@@ -30,7 +30,8 @@ typedef struct {
     PyObject *places; /* dict from each text to its index */
     PyObject *texts;  /* list of the same texts, by index */
     PyObject *accepted;
-    /* Guards all that follows, and the open publishes of all lanes. Call no function of Python while holding it. */
+    /* Guards the fields below, and the unanswered publishes of all connections. Call no function of Python while
+       holding it. */
     pthread_mutex_t lock;
     OpenPublish *settled, **settled_end; /* publishes that were accepted and are not in `rows` yet */
     int64_t settled_events;              /* number of events accepted since the last `take_accepted` */
@@ -46,12 +47,13 @@ typedef struct {
     size_t late;           /* number of marks */
 } PublishLane;
 
-/* Removes the open publish with this number from a lane and returns it, or NULL if there is none. If `also_late` is
-   1, it may be the mark of a publish that was given up. Needs the lock of the rows. */
+/* Removes the unanswered publish with this number from a connection's lane and returns it, or NULL if there is none. If
+   `also_late` is 1, may return the mark that stands for a publish that was given up. The caller holds the mutex of
+   `lane->rows`. */
 OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
 
-/* If a message says that the service accepted all events of an open publish of the lane, records the answer and returns
-   1. Else does nothing and returns 0. Needs no GIL; takes the lock of the rows. */
+/* If a message says that the service accepted all events of one of the connection's unanswered publishes, records the
+   answer and returns 1. Else does nothing and returns 0. Needs no GIL; locks the mutex of `lane->rows`. */
 int answers_take(PublishLane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns);
 
 /* There is one buffer for the message that is being built. Hold the GIL from `message_compose` to `message_sent`. */

@@ -16,7 +16,7 @@ from loadgen.scenario import Scenario
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000
-#: Number of values in a portrait's load curve.
+#: Number of values in the load curve that `loadgen scenarios` shows for a scenario.
 CURVE_COLUMNS = 60
 
 

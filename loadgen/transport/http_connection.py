@@ -39,7 +39,7 @@ class Owner(Protocol):
         """Take back a connection whose request is answered. Called before the request's callback."""
 
     def lost(self, connection: "HttpConnection") -> None:
-        """Forget a connection that has ended, with or without a pending request."""
+        """Forget a connection that has ended, whether or not a request was waiting for its answer."""
 
     def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
         """Call a request's callback; never raises."""

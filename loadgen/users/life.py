@@ -41,7 +41,7 @@ class Life:
     session: str | None = None
 
     def next(self, at_ns: int) -> "Life":
-        """Return the client's next life, which begins at ``at_ns`` with a fresh state."""
+        """Return the state of the client's next connection, which it begins to open at ``at_ns``."""
         return Life(self.number + 1, at_ns)
 
     def harness_failed(self) -> None:

@@ -341,7 +341,7 @@ def test_an_error_of_ours_in_connecting_is_a_failure_and_an_attempt() -> None:
     assert world.gauges() == (0, 0, 0)
     (failure,) = world.run.failures.to_list()
     assert failure["kind"] == "harness"
-    # Both subscriptions, requested or not, are recorded as not observed because of the harness.
+    # Both subscriptions are recorded as unobserved because the harness failed, also the one that was never requested.
     assert {(row.subscription, row.intent) for row in world.rows.subscriptions} == {
         (10, "harness failure"),
         (11, "harness failure"),

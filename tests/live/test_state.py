@@ -111,8 +111,8 @@ def test_nothing_is_known_before_anything_was_measured() -> None:
 def test_loss_is_of_the_seconds_that_are_settled() -> None:
     fake = Fake(scenario(readers=10))
     for number in range(8):
-        # The event of the third second reaches 7 of 10 readers, and two of the other three get it four
-        # seconds later.
+        # The event sent in the third second first reaches 7 of 10 readers. Two of the other three get it four seconds
+        # later, and one never.
         arrived = 7 if number == 2 else 10
         fake.second([MS] * arrived, [event(fake.at_ns, sequence=number)], sequence=number)
         if number == 6:
@@ -158,7 +158,7 @@ def test_a_second_is_settled_only_when_all_workers_have_reported_it() -> None:
             withheld = []
         fake.second([MS] * 10, sequence=number)
         fake.tick()
-        # Arrivals of events that worker 1 has not reported yet are not compared with anything.
+        # Events that worker 1 has not reported as sent yet count neither as lost nor, when they arrive, as surplus.
         assert fake.state.so_far["surplus"] is None
         assert fake.state.so_far["loss"] in (None, 0)
     assert {point["loss"] for point in fake.state.points} == {None, 0}

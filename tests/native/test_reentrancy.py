@@ -106,7 +106,7 @@ class Connection:
     def tls_read(self, size: int, into: bytearray) -> int:
         self.world.called("tls_read", self)
         if self.world.kind == "tls_stopped" or not self.incoming:
-            # Act as if a TLS record had brought no application data; what it contains is counted here instead.
+            # Act as if a TLS record held no application data. Count its bytes here, as the poller cannot.
             self.bytes += self.incoming
             self.incoming.clear()
             raise LookupError("want read")
@@ -123,7 +123,7 @@ class Connection:
 
 
 class World:
-    """A poller with some connections; one of their callbacks makes one change, once."""
+    """A poller with some connections. The first callback of the given kind calls ``change``; later ones do not."""
 
     def __init__(self, kind: str, change: Callable[["World", Connection], None]) -> None:
         self.kind, self.change = kind, change
@@ -288,7 +288,7 @@ def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
 
 
 def lose_the_poller(world: World, connection: Connection) -> None:
-    """Free the last reference to the poller, except that of the running call."""
+    """Delete the poller's attribute during a call of the poller, collect garbage, and put the attribute back."""
     kept = world.poller
     del world.poller
     gc.collect()

@@ -43,7 +43,7 @@ def delivery(sequence: int, subscription_id: str = "s1") -> bytes:
 
 
 class Taking:
-    """A source that keeps the data it is given, and the times of the reads."""
+    """A source for the poller that keeps the data it receives, and the (arrival, read) times of each read."""
 
     whole = None
 
@@ -251,7 +251,7 @@ def test_a_socket_that_was_removed_is_read_no_more() -> None:
 
     thread = threading.Thread(target=flood)
     interval_s = sys.getswitchinterval()
-    # With the default interval, each turn would wait about 5 ms for the sending thread.
+    # With Python's default switch interval, each turn of the loop would wait about 5 ms for the sending thread.
     sys.setswitchinterval(TURNS_S)
     thread.start()
     try:

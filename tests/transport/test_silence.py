@@ -1,4 +1,4 @@
-"""Test that silent connections are noticed, and that a stalled generator is not mistaken for one."""
+"""Test that silent connections are noticed, and that a connection is not called silent if the generator stalled."""
 
 import heapq
 import socket

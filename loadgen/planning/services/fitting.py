@@ -16,7 +16,7 @@ _TEXT: Final = 14
 
 @dataclass(frozen=True)
 class Part:
-    """Columns of a table that fit beside each other; cells and titles have line breaks where they are too wide."""
+    """Columns of a table that fit beside each other; line breaks are inserted in cells and titles that are too wide."""
 
     columns: tuple[str, ...]
     titles: tuple[str, ...]

@@ -31,7 +31,7 @@ class Sizes:
 
     @classmethod
     def of(cls, size_bytes: Fraction | int) -> "Sizes":
-        """Return the sizes of events that all have the same size."""
+        """Return the distribution in which every event has ``size_bytes``."""
         return cls(((Fraction(size_bytes), Fraction(1)),))
 
     @property

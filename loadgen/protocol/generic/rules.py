@@ -15,7 +15,8 @@ class Rule(NamedTuple):
     pattern: Pattern
     kind: Literal["accepted", "refused", "reply", "ignore", "error", "deliver"]
     identity: Identity | None = None
-    #: The queue in which the answered request waits, if answers come in the order of the requests (see `Requests`).
+    #: The queue of the requests that await this kind of answer, if answers come in the order of the requests (see
+    #: `Requests`).
     queue: str = ""
     frame: Frame | None = None
 

@@ -29,13 +29,13 @@ class EchoRecorder(Recorder):
         self.publish = _drop
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Drop the row: the record has no subscriptions of the lane."""
+        """Drop the row: the run's record does not list the echo lane's subscriptions."""
 
     def connection(self, row: ConnectionRow) -> None:
-        """Drop the row: the record has no connections of the lane."""
+        """Drop the row: the run's record does not list the echo lane's connections."""
 
     def clock(self, row: ClockRow) -> None:
-        """Drop the row: the lane measures no clocks."""
+        """Drop the row: the echo lane measures no clocks."""
 
     def arrived(self) -> Iterable[tuple[int, int, int, int]]:
         """Yield (publisher, sequence, arrival_ns, read_ns) of each event of this run since the last call."""
@@ -45,7 +45,7 @@ class EchoRecorder(Recorder):
 
 
 def _drop(*publish: object) -> None:
-    """Drop a publish: the record has no publishes of the lane."""
+    """Drop a publish of the echo lane: the run's record does not list these publishes."""
 
 
 class _EchoReadiness:

@@ -192,7 +192,7 @@ class MasterSide:
     # The following methods are greenlets that watch the workers and the embedded server.
 
     def watch_workers(self) -> None:
-        """Tell the coordinator which workers are in reach; loops forever."""
+        """Tell the coordinator again and again which workers the master can reach; never returns."""
         while True:
             self._sleep(_WORKERS_INTERVAL_S)
             self._look_at_workers()

@@ -17,7 +17,7 @@ from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 
 
 class Inbox:
-    """Handles the messages of a run's workers; ``spool`` is the folder for the rows that workers send in messages."""
+    """Handles the messages of a run's workers; ``spool`` is the folder for the record rows that they send."""
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ class Barriers:
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline (start and end of each phase); publishers start at the time that it gives."""
+        """Give the users the start and end of each phase; publishers wait for this before they send."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:

@@ -322,8 +322,7 @@ def test_without_a_summary_nothing_is_green(small: Path) -> None:
     code, lines = command(small)
     assert code == 3
     assert f"there is no summary.json: `loadgen report {small}` makes it" in lines
-    # Without summary.json, the version that wrote the other files is unknown, so their words are not called
-    # wrong.
+    # Without summary.json, it is unknown which version wrote the other files, so different wording is no error.
     (small / "summary.md").write_text("older words")
     code, lines = command(small)
     assert (code, lines[-1]) == (3, "1 disagrees")

@@ -99,7 +99,7 @@ def counted(pairs: Pairs) -> dict[int, int]:
 
 
 def demand_well_measured(folder: Path, summary: dict[str, Any]) -> None:
-    """Assert that a run was measured as usual: with kernel stamps, by the native path, and verified."""
+    """Assert that a run used kernel timestamps and the C receive path, if available, and that its results verify."""
     manifest = read(folder / "manifest.json")
     assert manifest["target"]["protocol"] == "appsync-graphql"
     for worker in manifest["workers"]:
