@@ -110,7 +110,7 @@ class _Lives:
         }
 
     def code_of(self, connection: Ints, at_ns: Ints) -> Ints:
-        """Return each client's remote address at a time, as an index into `names`, or -1 before its first connect."""
+        """Return each client's remote address at ``at_ns`` as an index into `names`, or -1 before the first connect."""
         if not len(self._clients):
             return np.full(len(connection), -1, dtype=np.int64)
         place = np.searchsorted(self._ordered_key, self._key(connection, at_ns), side="right") - 1

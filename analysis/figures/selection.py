@@ -121,8 +121,9 @@ class Selection:
         self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
         self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
         self._there, self._remaining = added[needed] + removed[needed], remaining[needed]
-        #: Maps each bucket to its bracket, or to -1 if the bucket holds no sought rank. Later readings divide the
-        #: brackets into cells; each table in `_levels` maps the cells of one reading to new brackets in the same way.
+        #: Maps each histogram bucket to the index of its bracket, or to -1 if no sought number is in the bucket. If a
+        #: bracket is still too large, a reading of all numbers divides it into cells. `_levels` then has a table that
+        #: maps the cells to smaller brackets in the same way.
         self._by_bucket = np.full(end - first, -1, dtype=np.int64)
         self._by_bucket[needed] = np.arange(len(needed))
         self._levels: list[tuple[Ints, Ints, Ints]] = []
@@ -165,8 +166,8 @@ class Selection:
     def _settle(self, table: Ints, places: Ints) -> None:
         """Resolve the ranks whose bracket holds a single number, and prepare the next reading for the other ranks.
 
-        ``table`` is the last of the tables that map a number to its bracket. ``places`` has the index of each bracket
-        in ``table``.
+        A bracket is a range of numbers in which a sought number lies. ``table`` maps the buckets or cells of the last
+        reading to brackets, and ``places`` has the index of each bracket in ``table``.
         """
         known = self._width[self._bracket] == 1
         self.found[self._place[known]] = self._low[self._bracket[known]]
@@ -183,7 +184,7 @@ class Selection:
             )
 
     def _divide(self) -> None:
-        """Narrow the search: each cell that contains a sought rank becomes a bracket, the range searched next."""
+        """Narrow the search: the next reading searches only the cells in which a sought number lies."""
         up_to = np.cumsum(self._cells_remaining.reshape(-1, CELLS), axis=1)
         cell = np.array(
             [

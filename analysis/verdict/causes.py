@@ -153,7 +153,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
 
 
 def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
-    """Return the index of the smallest cause that explains ``sign``, or None; ``causes`` are sorted, largest first."""
+    """Return the index of the smallest of ``causes`` (sorted, largest first) that explains a symptom, or None."""
     for place in range(len(causes) - 1, -1, -1):
         cause = causes[place]
         if cause.subject in _NAMES and (

@@ -74,7 +74,7 @@ class Row:
     frames_per_read: list[float] = field(default_factory=list)
 
     def add(self, one: Running, phase: Phase) -> str | None:
-        """Add the phase of a round, once the receiver has stopped; return the error in the figure, or None."""
+        """Add the result of a round, once the receiver has stopped; return an error if the receiver was late."""
         self.phases.append(phase)
         per_read = one.frames_per_read(phase)
         if per_read is None:
@@ -207,7 +207,7 @@ def _compare(
 
 
 def _for_peers(pattern: Pattern) -> bool:
-    """Return True for the patterns in which other tools are measured: one event a write, in small frames."""
+    """Return True if other load testing tools are measured in this pattern, too: one small frame per write."""
     return pattern in (FAN_OUT, FAN_OUT_REAL)
 
 

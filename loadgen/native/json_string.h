@@ -1,4 +1,5 @@
-/* Strings of JSON on the two levels of `json_scan.c`, which compiles these functions into its own. */
+/* Functions for JSON strings, for inclusion in `json_scan.c`. `nested` is 1 if the JSON text itself is the content of a
+   JSON string, so that its backslashes are doubled. */
 #ifndef LOADGEN_JSON_STRING_H
 #define LOADGEN_JSON_STRING_H
 
@@ -79,8 +80,8 @@ static Text unicode(Text at, Text end, int slashes, int *character) {
     return at + 4;
 }
 
-/* Reads an escape of a string, from the position after its backslash (after both backslashes if nested), and sets
-   `character`. */
+/* Reads an escape of a string and sets `character`. Begins after the backslash of the escape. In a nested string, an
+   escape has two backslashes; begins after both. */
 static Text escape(Text at, Text end, int nested, int *character) {
     if (at == end) return NULL;
     unsigned char kind = *at++;

@@ -43,7 +43,7 @@ typedef struct {
     PublishRows *rows;
     int64_t token, publisher;
     OpenPublish **buckets; /* hash table by number; guarded by the lock of the rows */
-    size_t size, used;     /* number of buckets, a power of two; number of open publishes and marks */
+    size_t size, used;     /* number of buckets, a power of two; number of entries (unanswered publishes and marks) */
     size_t late;           /* number of marks */
 } PublishLane;
 

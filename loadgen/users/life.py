@@ -86,7 +86,7 @@ class Life:
         close_code: int | None = None,
         closed_ns: int | None = None,
     ) -> ConnectionRow:
-        """Return the life's row in the run's record; it has no error if the client itself ended the life."""
+        """Return this life's row for the run's record; its error is None if the client itself ended the connection."""
         return ConnectionRow(
             connection=client.number,
             life=self.number,

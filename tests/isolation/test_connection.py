@@ -1,4 +1,4 @@
-"""Test a client's connection against messages that are unexpected at any time."""
+"""Test that a client's connection withstands unexpected messages at any moment."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Socket:
 
     def __init__(self, on_closed: Callable[[int | None, str], None]) -> None:
         self.on_closed = on_closed
-        #: True if the other side closes when this side does.
+        #: True if the other side answers a close frame by closing, too.
         self.answers_close = True
         self.full_speed = False
         self.fast_path: object = None

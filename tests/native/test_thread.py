@@ -1,4 +1,4 @@
-"""Test that the receive thread reads while Python is busy, within bounds, and never uses what was freed."""
+"""Test that the receive thread reads while Python is busy, limits what it queues, and never uses freed memory."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ PATIENCE_S = 30.0
 #: Size of an item in the queue, without its data.
 OVERHEAD_BYTES = 200
 LARGEST_READ = 4 + 65_535
-#: Interval in seconds after which Python switches threads, in tests with threads that only send.
+#: Python's switch interval in seconds for tests that send from another thread: a short one lets it send sooner.
 TURNS_S = 0.0002
 SO_TIMESTAMPNS = 35
 
@@ -394,7 +394,8 @@ def wait_until_read(sock: socket.socket) -> None:
     while unread(sock):
         assert time.monotonic() < deadline
         time.sleep(0.0002)
-    # The thread reads while it holds a lock, for which `unread` has waited, so its read is over soon.
+    # A read holds the socket's lock in the kernel, and the ioctl of `unread` waits for that lock. So the read is almost
+    # over.
     time.sleep(0.0005)
 
 
@@ -444,7 +445,7 @@ def test_a_frame_that_several_reads_bring_is_timed_by_the_one_that_completes_it(
         end = (number + 1) * size
         cut, before_ns, after_ns = next(moment for moment in moments if moment[0] >= end)
         assert before_ns <= arrival_ns <= read_ns <= after_ns
-        # The true time of sending, which is after `before_ns`, lies within the bounds.
+        # The data was sent after `before_ns`, so the arrival time is right to within `uncertain_ns`.
         assert uncertain_ns >= 0
         if end == cut:
             assert uncertain_ns == 0

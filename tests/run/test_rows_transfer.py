@@ -42,7 +42,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ResolvedRun
 
 
 def sent(run: ResolvedRun, tables: Tables) -> list[Rows]:
-    """Return the pieces as a worker receives them."""
+    """Return the messages with rows, decoded and checked as by the worker that receives them."""
     return [messages.checked(piece) for piece in pieces(run, tables)]
 
 

@@ -81,7 +81,7 @@ class Finished:
 
     @property
     def sentences(self) -> list[str]:
-        """Lines on standard error, without notes about a busy machine, which the run does not cause."""
+        """Lines on standard error, without the notes: those are about a busy machine, which is not the run's fault."""
         return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
 
     @property

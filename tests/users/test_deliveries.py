@@ -1,6 +1,6 @@
 """Test deliveries whose stamp is in another place or has a checksum.
 
-Each is recorded, or counted as foreign: as an event of another run.
+Each is either recorded or counted as foreign (an event of another run).
 """
 
 from collections import Counter

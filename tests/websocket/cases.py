@@ -61,7 +61,7 @@ class Case:
     #: Allowed codes of the receiver's close frame, or None if the connection stays open. 1005 stands for a
     #: close frame without a code (RFC 6455, 7.1.5).
     closes: frozenset[int] | None = None
-    #: True if the receiver must fail the connection, None if it may.
+    #: True if the receiver must fail the connection, None if it may, False if it must not.
     fails: bool | None = False
     #: Size of the parts in which the bytes are written, or 0 for all at once.
     parts: int = 0

@@ -26,7 +26,7 @@ class Mount:
     """Path of the cgroup at the top of the mount, as seen in this process's cgroup namespace."""
     point: str
     controllers: frozenset[str] | None
-    """Controllers of a cgroup v1 mount; None for cgroup v2, which has all controllers that v1 does not."""
+    """Controllers of a cgroup v1 mount, or None for the cgroup v2 mount, which has all other controllers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
         if len(parts) != 3 or not parts[2].startswith("/"):
             continue
         number, controllers, path = parts
-        # The kernel marks a cgroup that was removed while the process still ran.
+        # The kernel appends this to the path of a cgroup that was removed.
         path = path.removesuffix(" (deleted)")
         if number == "0" and not controllers:
             unified = path
@@ -123,9 +123,8 @@ def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Pat
                 best = Place(version, folders)
             break
         else:
-            # The paths of the mount and of the process begin at different cgroups, as in a container that
-            # mounts the host's hierarchy. If the top cgroup lists the process, the top cgroup is the
-            # process's own.
+            # The process's folder was not found: its path and the mount's root begin at different cgroups, as in a
+            # container that mounts the host's hierarchy. If the top cgroup lists the process, it is the process's own.
             if best is None and _lists(top, pid):
                 best = Place(version, (top,))
     return best

@@ -25,7 +25,7 @@ class Metered(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Sizes of events in bytes, and the share of each size; the shares sum up to 1."""
+    """Sizes of events in bytes, and the share of the events with each size; the shares sum up to 1."""
 
     shares: tuple[tuple[Fraction, Fraction], ...]
 

@@ -28,8 +28,8 @@ _LEAST_TIMEOUT_MS: Final = 100
 #: States of a subscription.
 ASKED, ACTIVE, LEAVING = 0, 1, 2
 
-#: Matches the authorization and all that follows it, to hide them if the service echoes one of our messages. Searching
-#: for a known secret is not enough, since every message has another signature.
+#: Matches the authorization in a message and the rest of that message. Both are hidden in error texts, as the service
+#: may echo one of our messages. Searching for a known secret is not enough, since every message has another signature.
 _AUTHORIZATION: Final = re.compile(rb"(authorization|header[-=]).*", re.IGNORECASE | re.DOTALL)
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
@@ -63,7 +63,7 @@ class RealtimeSession:
         self._handler = handler
 
     def awaits(self) -> str:
-        """Return an empty text: no detail is needed, as the opening can wait only for `connection_ack`."""
+        """Return no detail on what the opening connection waits for, as this can only be `connection_ack`."""
         return ""
 
     def keepalive(self) -> bytes:
@@ -120,7 +120,7 @@ class RealtimeService:
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._connect = self._subscribe = self._publish = self._signing(credential)
-        #: Credentials by channel, for subscriptions that do not use `_subscribe`; None if there are none.
+        #: Credentials by channel, used for subscriptions instead of `_subscribe`, or None if no channel has its own.
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT

@@ -67,8 +67,8 @@ class Incoming:
         #: Packet ids of messages that the broker had released before this connection. The broker repeats a PUBREL
         #: if the last connection broke before our PUBCOMP arrived (MQTT 5, 4.4).
         self._ended_before: set[int] = set()
-        #: Subscriptions of the client's last connection, or None. Messages for them wait until this connection has
-        #: subscribed again.
+        #: Subscriptions of the client's last connection, or None. Messages for these subscriptions wait in `_early`
+        #: until this connection has subscribed again.
         self._former: Subscriptions | None = None
         self._early: list[Message] = []
 

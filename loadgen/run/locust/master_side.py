@@ -165,7 +165,7 @@ class MasterSide:
         self._environment.process_exit_code = int(code)
 
     def users_of_workers(self) -> dict[str, dict[str, int]]:
-        """Map each worker's Locust id to the worker's number of users by class name; `dispatch` tells Locust."""
+        """Map each worker's Locust id to its number of users by class name, for the dispatcher that Locust uses."""
         assert self.run is not None
         coordinator = self.run.coordinator
         classes = {

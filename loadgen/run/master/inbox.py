@@ -1,4 +1,4 @@
-"""Handle the messages of a run's workers: counts, claims, pings, pieces of their record, and their last message."""
+"""Handle the workers' messages: counts, requests for clients, pings, pieces of the record, and the last message."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ class WorkerState:
     complaints: dict[str, int] = field(default_factory=dict)
     #: The reason for which the target permanently refuses this worker, or None.
     fatal: str | None = None
-    #: The reason why this worker cannot play its clients, or None; `broken_code` is the matching exit code.
+    #: The reason why this worker cannot run its clients, or None; `broken_code` is the matching exit code.
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Finished | None = None

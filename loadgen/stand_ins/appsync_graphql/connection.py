@@ -154,7 +154,7 @@ class Connection:
             return
         if len(self._subscriptions) >= settings.subscriptions_per_connection:
             most = settings.subscriptions_per_connection
-            # Here AWS sends the error as one object, not as a list (source: an iOS client).
+            # For this error, AWS sends one object instead of a list of objects (source: an iOS client).
             self.error(
                 "error",
                 {

@@ -118,7 +118,8 @@ def test_a_difference_counts_only_beyond_what_the_figures_leave_open() -> None:
     much = {m.metric: m for m in compare(base, widened(new, 0.75, 1.0), resamples=50)}["delivery.latency.p99"]
     assert much.verdict == UNKNOWN
     assert "not known better" in much.reason
-    # Both sides are equal and do not vary, yet the uncertain figures still leave the verdict unknown.
+    # Both sides have the same measured figures, but the truth may be up to 30 % lower on one side, so the verdict is
+    # unknown.
     same = {m.metric: m for m in compare(base, widened(base, 0.7, 1.0), resamples=50)}["delivery.latency.p99"]
     assert same.verdict == UNKNOWN
 

@@ -216,7 +216,7 @@ def small(made: Path, tmp_path: Path) -> Path:
 
 
 def pruned(content: Any, key: str, kept: frozenset[str]) -> Any:
-    """Return ``content`` as an older version would have written it, which knew only the keys ``kept``."""
+    """Return ``content`` as written by an older version that knew only the keys in ``kept``."""
     if isinstance(content, dict) and key not in revisions.FREE:
         below = {name: revisions.child(key, name) for name in content}
         return {

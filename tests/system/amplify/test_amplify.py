@@ -28,7 +28,7 @@ from tests.system.harness import STUCK_S
 from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
 
 HERE = Path(__file__).parent
-#: Files with cases, the longest first, so that it waits for timers while the others run.
+#: Files with test cases. The longest file is first: it mostly waits for timers, and the others run meanwhile.
 FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
 SUITE_TIMEOUT_S = 900
 #: The second server ends a connection at this age in seconds, which is enough for a subscription and an

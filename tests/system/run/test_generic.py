@@ -132,8 +132,7 @@ def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: s
     assert len(pd.read_parquet(run / "deliveries.parquet")) == 6 * len(events) > 100
 
 
-#: A protocol file for our own server. The harness has code for its protocol, but must work with this file
-#: too.
+#: A protocol file for our own server. The harness has code for the server's protocol, but must work with this file too.
 EVENTS_API = """
     version: 1
     title: Events by file

@@ -34,7 +34,7 @@ phases:
 gates:
   - delivery.loss == 0
 """
-#: Invalid in a text message, which must be UTF-8 (RFC 6455, 5.6).
+#: A text message that is invalid because it is not UTF-8 (RFC 6455, 5.6).
 BAD_TEXT = b'{"type":"data","id":"\xff","event":"x"}'
 PATHS = [
     pytest.param("1", marks=pytest.mark.skipif(not native.available, reason="the native path was not built")),
@@ -43,7 +43,7 @@ PATHS = [
 
 
 class Service:
-    """A correct service, except for changes by ``deliver`` and ``answer``."""
+    """A correct service; subclasses override ``deliver`` or ``answer`` to make it misbehave."""
 
     def __init__(self) -> None:
         self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
@@ -119,7 +119,7 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
     path: str, tmp_path: Path
 ) -> None:
     class BadFrameAndAnswers(BadFrame):
-        """Also answers each third publish with bytes that are not UTF-8."""
+        """A `BadFrame` service that also answers each third publish with bytes that are not UTF-8."""
 
         def answer(self, events: int) -> bytes:
             return (

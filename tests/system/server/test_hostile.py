@@ -32,7 +32,8 @@ from loadgen.server.process import Announcement, ServerProcess
 from tests.system.harness import STUCK_S
 from tests.system.server.conftest import Client
 
-# The clients' threads draw masks with `random` while hypothesis runs, which does not affect its data.
+# The clients' threads draw masks with `random` while hypothesis runs. Its warning is ignored, as its data stays the
+# same.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 BATCH = 50

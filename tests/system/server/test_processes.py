@@ -210,7 +210,8 @@ def test_api_files_work_in_each_process_and_rates_are_those_of_all(
         publishers, subscribers = one_a_process(server, client), one_a_process(server, client)
         for one in subscribers:
             one.subscribe("/default/a")
-        # The bucket holds one event and fills in two minutes, so it is empty for the next process.
+        # The processes share the quota of 30 events/h: a token bucket of one event that takes two minutes to refill. So
+        # the second process finds it empty.
         assert publishers[0].publish("/default/a", ["1"])["type"] == "publish_success"
         refused = publishers[1].publish("/default/a", ["2"])
         assert refused["errors"][0]["errorType"] == "LimitExceededError"

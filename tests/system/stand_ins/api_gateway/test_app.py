@@ -1,4 +1,4 @@
-"""Test the gateway and its backend over real sockets, with the `websockets` library as the client."""
+"""Test the API Gateway stand-in and its backend over real sockets, with the `websockets` library as the client."""
 
 import asyncio
 import json
