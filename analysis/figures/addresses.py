@@ -129,8 +129,8 @@ class _Publishes:
 
     def __init__(self, run: Run, window: Window | None) -> None:
         self._room = Room()
-        #: For each request: the code of its address, the response time, whether it was answered, and whether it failed.
-        #: Each dict holds the requests of one stretch of time.
+        #: A dict for each slice of the measure phase, with arrays over its requests: the address as an index into
+        #: `_names`, the response time (ns), 1 if it was answered, and 1 if it failed.
         self._kept: list[dict[str, Kept]] = []
         self._names: list[str | None] = []
         self.counts: dict[str, int] = {}

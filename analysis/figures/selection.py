@@ -78,7 +78,7 @@ class Histogram:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """Number of the first bucket, and the number after that of the last bucket."""
+        """Index of the first bucket, and index of the last bucket plus 1."""
         return self._first, self._first + len(self._counts)
 
     def add_to(self, counts: Ints, first: int) -> None:

@@ -171,7 +171,7 @@ def _compare(
 ) -> None:
     rows, wrong = compared.rows, compared.wrong
     rates: dict[tuple[str, str], float] = {}
-    #: By receiver and frames per write: the rate found for the previous pattern, at which the next search begins.
+    #: Start value for the search of a rate, by (receiver, frames per write): the rate found for the last such pattern.
     similar: dict[tuple[str, int], float] = {}
     failed: set[str] = set()
     for number in range(1, rounds + 1):

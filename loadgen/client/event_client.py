@@ -196,7 +196,7 @@ class EventClient:
         self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """Pass the body of a delivered event to the callback; the event's stamp is outside its body."""
+        """Pass the body of a delivered event to the callback; the stamp, sent outside the body, is dropped."""
         self.on_event(subscription_id, event.body.decode(errors="replace"), arrival_ns, read_ns)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:

@@ -105,7 +105,8 @@ class Recorder:
         #: The buffer that C fast paths write deliveries into, or None if `loadgen.native` was not built.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._publishes = buffer()
-        #: Records the events of a publish request; see `publishes.PublishBuffer.add` and `publishes.record`.
+        #: Records consecutive events of a publish request with one outcome; see `publishes.PublishBuffer.add` and
+        #: `publishes.record`.
         self.publish: Callable[..., None] = self._publishes.add
         #: The buffer in which C code records the publishes that it sends, or None if `loadgen.native` was not built.
         self.native_publishes = self._publishes if isinstance(self._publishes, native.PublishRows) else None
@@ -223,7 +224,7 @@ class Recorder:
         return _Seen(self._sinks, list(self.slow))
 
     def _on_backpressure(self) -> None:
-        """Write the oldest buffer now, in the event loop, since buffers fill faster than the thread writes them."""
+        """Write the oldest buffer here, in the event loop: buffers fill faster than the writing thread empties them."""
         if self._seen is None:
             self._seen = self._begin()
         try:
@@ -268,7 +269,7 @@ class Recorder:
 
 
 class _Tagged:
-    """An HDR histogram and the numbers of values that it could not hold."""
+    """An HDR histogram, and counts of the values that were negative or too large for it."""
 
     def __init__(self) -> None:
         self.histogram = histograms.new_histogram()

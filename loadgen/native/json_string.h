@@ -109,7 +109,7 @@ static Text escape(Text at, Text end, int nested, int *character) {
                 kind = *at++;
             }
             break;
-        case '"': /* if nested: a quote that ends the outer string */
+        case '"': /* if nested: this quote ends the outer string */
             if (nested) return NULL;
             break;
         case '/':

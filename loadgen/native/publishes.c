@@ -1,4 +1,5 @@
-/* The buffer in which publish requests are recorded: a row for each run of events, and the size of each event.
+/* The buffer in which publish requests are recorded: a row for each run of events (consecutive events of a request with
+   the same outcome), and the size of each event.
 
    The columns of a row are those of `loadgen.measure.publishes.COLUMNS`, in that order. A text is stored as its index
    in the list of texts. `publishes_add` writes either the whole row or nothing, and runs no Python code after it has
@@ -177,8 +178,8 @@ static int append_settled(PublishRows *self, const OpenPublish *publish) {
     return 0;
 }
 
-/* Appends the publishes that lanes have settled. Returns -1 with an exception set; the publishes not yet appended then
-   stay settled. */
+/* Appends rows for the publishes in `settled`, which the service has accepted. If that fails, returns -1 with an
+   exception set and keeps the rest in `settled`. */
 static int append_all_settled(PublishRows *self) {
     pthread_mutex_lock(&self->lock);
     OpenPublish *first = self->settled, **end = self->settled_end;

@@ -12,7 +12,7 @@ typedef struct {
     size_t used, capacity; /* in numbers, not in bytes */
 } Numbers;
 
-/* A publish that a lane has sent. Creating or freeing one needs the GIL. */
+/* A publish that C code has sent and that is not in the record's rows yet. Creating or freeing one needs the GIL. */
 typedef struct OpenPublish {
     struct OpenPublish *next;
     PyObject *channel, *remote; /* `channel` is a str, `remote` a str or None */
@@ -37,7 +37,7 @@ typedef struct {
     int64_t settled_events;              /* number of events accepted since the last `take_accepted` */
 } PublishRows;
 
-/* The publishes of one connection that are sent from C. */
+/* The unanswered publishes of one connection that were sent from C. */
 typedef struct {
     PyObject_HEAD
     PublishRows *rows;

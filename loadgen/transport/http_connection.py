@@ -1,4 +1,4 @@
-"""One keep-alive HTTP/1.1 connection on the hub: a request is one send, and its answer a callback.
+"""One keep-alive HTTP/1.1 connection, run by the gevent hub: a request is one send, and its answer calls a callback.
 
 An answer that arrives in one read and declares its length is parsed here. All others are parsed by llhttp, through
 geventhttpclient, within the limits of `bounds`.
@@ -267,8 +267,8 @@ class HttpConnection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have answered, for example with a refusal, and closed before it read the whole request: the
-            # next read finds the answer or the close.
+            # Not a failure yet: the server may have answered, for example with a refusal, and closed before it read the
+            # whole request. The next read finds the answer or the close.
             return
         except OSError as error:
             self.fail(TransportError(describe(error, self._owner.name)))

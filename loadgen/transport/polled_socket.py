@@ -14,7 +14,7 @@ from loadgen.transport.slow_reading import SlowReading
 
 
 class PolledSocket(Source):
-    """The base of `SocketStream`: it has the socket that the poller reads, and the subclass processes the bytes."""
+    """The base of `SocketStream`, with the socket that the poller reads; the subclass processes the bytes."""
 
     __slots__ = (
         "__weakref__",

@@ -1,4 +1,4 @@
-"""Functions that all user classes share: find an environment's run, create a user, play a client, count a check."""
+"""Functions that all user classes share: find an environment's run, create a user, run a client, count a check."""
 
 from collections.abc import Callable
 from typing import Any, Final

@@ -175,10 +175,10 @@ class World:
         read_bytes_per_s: float | None = None,
         on_request: OnRequest | None = None,
     ) -> None:
-        #: The limit on the reading speed of each life, or None if it has no limit.
+        #: For each connect of the client, the limit on its reading speed, or None.
         self.limits: list[SlowReading | None] = []
         self._failed: Callable[[BaseException], None]
-        #: The socket of the latest life.
+        #: The socket of the latest connect.
         self.socket: Socket
         self.session: Session
         self.run: Any = SimpleNamespace(

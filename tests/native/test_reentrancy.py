@@ -201,7 +201,7 @@ def remove_all(world: World, connection: Connection) -> None:
 
 
 def add_many(world: World, connection: Connection) -> None:
-    """Add so many sources that the poller's table is moved."""
+    """Add so many sources that the poller must allocate a larger table for them."""
     for number in range(400):
         ours, theirs = socket.socketpair()
         world.extra += [ours, theirs]
@@ -278,7 +278,7 @@ def read(world: World, connection: Connection) -> None:
 
 
 def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
-    """Give back buffers while arrays still show them."""
+    """Give buffers back to the rows while numpy arrays still refer to them."""
     for buffer, used in world.rows.take():
         rows = np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9)
         for row in rows.tolist():
@@ -331,9 +331,9 @@ class Finalized:
 
 @pytest.fixture(autouse=True, scope="module")
 def _stamps() -> Iterator[None]:
-    """Wait until the kernel stamps data, and keep a socket that asks for stamps.
+    """Open a socket that asks for kernel timestamps, wait until data has them, and keep it open during the tests.
 
-    The kernel begins a while after the first socket asks for stamps, and ends after the last one.
+    The kernel begins to stamp data a while after a first socket asks for it, and stops when no such socket is left.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = socket.create_connection(listener.getsockname())

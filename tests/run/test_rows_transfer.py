@@ -1,4 +1,4 @@
-"""Test sending rows for publish requests to a worker: pieces, broken pieces, and an early end."""
+"""Test sending a worker the data rows that fill its publish requests: in pieces, some broken, or cut short."""
 
 import os
 from pathlib import Path

@@ -132,7 +132,8 @@ def test_the_model_of_powertools_accepts_the_event(
     if kind is None:
         assert model.identity is None
     else:
-        # Validate with the exact model. A union of models might accept the value by one that is less strict.
+        # Validate with the model of this identity. The model's union of all identities might accept the value as
+        # another, less strict one.
         accepted = kind.model_validate(event["identity"])
         assert set(kind.model_fields) <= event["identity"].keys()
         assert accepted.model_dump().items() <= event["identity"].items()

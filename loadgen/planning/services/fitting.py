@@ -100,7 +100,7 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def _broken(name: str, width: int) -> str:
-    """Return a name in lines that end after a colon or a hyphen."""
+    """Break a name into lines of at most ``width`` where possible, only after a colon or a hyphen."""
     lines = [""]
     for piece in re.findall(r"[^:-]*[:-]|[^:-]+$", name):
         if lines[-1] and len(lines[-1]) + len(piece) > width:

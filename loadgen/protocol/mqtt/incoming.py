@@ -137,7 +137,7 @@ class Incoming:
         return False
 
     def _deliver(self, packet: Any, arrival_ns: int, read_ns: int) -> None:
-        """Pass a message to its subscription, or keep it if its subscription may still follow."""
+        """Pass a message to its subscription, or keep it if the client may still subscribe again to its topic."""
         # A message without a subscription gets an empty id, so that it is counted as unknown.
         subscription_id = self._topics.find(packet.topic)
         if subscription_id is None:

@@ -172,10 +172,10 @@ class Workers(Mapping[str, WorkerState]):
         return [state for state in self.values() if not state.whole]
 
     def check_able(self) -> None:
-        """Check that no worker has reported that it cannot play its clients; lost workers are ignored.
+        """Check that no worker has reported that it cannot run its clients; lost workers are ignored.
 
         Raises:
-            RunError: a worker has reported that it cannot play its clients.
+            RunError: a worker has reported that it cannot run its clients.
         """
         for state in self.values():
             if state.broken is not None:

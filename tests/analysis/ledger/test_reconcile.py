@@ -87,7 +87,7 @@ def test_reorder_is_by_publisher_and_subscription(tmp_path: Path) -> None:
     # At subscription 1 the second event overtakes the first. The event of publisher 2 is late, but in order.
     latencies = {(1, 0): 5 * MS, (1, 1): MS, (1, 2): 9 * MS, (2, 0): 50 * MS}
     deliveries = [delivery(e, 1, latencies[e["publisher"], e["sequence"]]) for e in events]
-    # A record lists a subscription's rows in the order of their arrival.
+    # A record lists a subscription's delivery rows in the order of arrival.
     deliveries.sort(key=lambda row: row["arrival_ns"])
     assert ledger_of(tmp_path, events, [subscription(1, "/default/*")], deliveries).reordered == 1
 

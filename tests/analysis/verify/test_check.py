@@ -90,7 +90,8 @@ def test_of_a_run_without_deliveries_sql_says_that_no_percentile_is_known(tmp_pa
     found = independent.figures(run, run.measure)
     assert found["delivery.headline_ns.count"] == 0
     assert {found[f"delivery.headline_ns.{name}"] for name in ("min", "p50", "p999", "max")} == {None}
-    # The SQL tables of one run are not used for the next run.
+    # The next run gets its own SQL tables: the figures of the sample are found, although a run without deliveries came
+    # first.
     sample = analysis.load(SAMPLE)
     assert sample.measure is not None
     assert independent.figures(sample, sample.measure)["ledger.expected"] == 4348

@@ -1,4 +1,4 @@
-"""Test whole runs on a real broker: all QoS levels and versions, shared, retained and resumed."""
+"""Test whole runs on a real broker, with all QoS levels, shared subscriptions, retained events and resumed sessions."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -209,7 +209,7 @@ def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tin
 def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(
     target: str, command: tuple[str, ...], value: str, tmp_path: Path, commands: Player
 ) -> None:
-    """tests/proxy/test_choose.py tests the message about each value."""
+    """The exact message for each value is tested in tests/proxy/test_choose.py."""
     login = ("--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY")
     finished = commands.command(tmp_path, "loadgen", *command, *login, env={"ALL_PROXY": value})
     assert finished.code == 2, finished.said

@@ -78,7 +78,7 @@ class Honest:
         return len(self.process.net_connections(kind="tcp"))
 
     def still_fine(self) -> None:
-        """Publish an honest event, and assert that it is the first to arrive since the last one."""
+        """Publish an honest event, and assert that no other event reached the subscriber before it."""
         self._number += 1
         event = f'"honest {self._number}"'
         self.publisher.send(
