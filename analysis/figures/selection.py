@@ -82,7 +82,7 @@ class Histogram:
         return self._first, self._first + len(self._counts)
 
     def add_to(self, counts: Ints, first: int) -> None:
-        """Add this histogram's counts to ``counts``, which begin at the bucket ``first``."""
+        """Add this histogram's counts to ``counts``, an array whose first element is the bucket ``first``."""
         begin, stop = self.ends
         counts[begin - first : stop - first] += self._counts
 
@@ -137,7 +137,7 @@ class Selection:
         return not len(self._place)
 
     def take(self, values: Numbers, weight: int = 1) -> None:
-        """Take in a batch of numbers; before each `turn`, all numbers of all parts must have been taken in."""
+        """Process a batch of the numbers. Call this for all numbers of all histograms before each `turn`."""
         if not len(values):
             return
         bracket = self._by_bucket[bucket(values) - self._first]

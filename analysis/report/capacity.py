@@ -39,7 +39,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def render(content: Mapping[str, Any], svg: str) -> str:
-    """Return the page, with the knee plot as SVG."""
+    """Return the HTML page; ``svg`` is the plot of latency and loss against load."""
     return template("capacity.html").render(
         content=content,
         sentences=sentences(content),

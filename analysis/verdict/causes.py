@@ -31,7 +31,7 @@ _NAMES = {
     "memory": "the lack of memory",
     "steal": "the steal",
 }
-#: Subjects of the causes that explain a finding on a busy CPU, whatever the `size_ns` of the cause.
+#: Causes with these subjects explain any finding on a busy CPU, whatever their duration (`size_ns`).
 _OF_CPU = ("throttling", "steal")
 #: A cause of duration d explains a symptom of at most `_SLACK` * d + min(`_SLACK_NS`, d), as other delays add to the
 #: symptom.

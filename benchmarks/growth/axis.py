@@ -67,7 +67,7 @@ def verdict(exponent: float | None) -> str:
 
 
 def markdown(axis: Axis) -> str:
-    """Return the axis as a table with its verdicts."""
+    """Return the axis in Markdown: a table of the costs, and a verdict on the growth of each."""
     names = [f"{measure.name} ({measure.unit})" for measure in axis.measures]
     lines = [f"## {axis.name}", "", f"{axis.note}.", "", "| " + " | ".join((axis.n, *names)) + " |"]
     lines.append("|" + "---:|" * (len(names) + 1))

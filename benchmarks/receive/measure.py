@@ -131,7 +131,7 @@ class Row:
 
 @dataclass
 class Compared:
-    """The rows of receivers by (name, pattern), and the errors in them."""
+    """The results of the receivers by (receiver, pattern), and the errors that make results wrong."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)

@@ -52,9 +52,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar: ``value`` must be at least ``bound`` or, if ``at_most`` is True, at most ``bound``.
+    """A requirement: ``value`` must be at least ``bound``, or at most ``bound`` if ``at_most`` is True.
 
-    ``value`` is None if it was not measured.
+    ``value`` is None if the figure was not measured.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """True if the bar is met, or None if there is no value."""
+        """True if the requirement is met, or None if there is no value."""
         if self.value is None:
             return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound

@@ -35,7 +35,7 @@ N_3072: Final = int(
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of SRP-6a, its hash, and the form in which numbers are hashed."""
+    """The parameters of SRP-6a: the prime N, the generator g, the hash, and how numbers are encoded for hashing."""
 
     n: int
     g: int

@@ -65,9 +65,9 @@ class Recorder:
 
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
-    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` lets only one of
-    them write at a time; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks``
-    get figures during the run.
+    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` keeps that thread
+    and the event loop from writing at the same time; it must be a native lock, not gevent's, if ``run_in_thread`` uses
+    a native thread. ``sinks`` get figures during the run.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ class _Tagged:
 
 
 class _Seen:
-    """Sums and histograms over the deliveries of one interval, which are added in pieces."""
+    """Sums and histograms over the deliveries of one interval; `deliveries` adds a part of these deliveries."""
 
     def __init__(self, sinks: Sinks, slow: list[int]) -> None:
         self._slow = slow

@@ -5,8 +5,9 @@
    in the list of texts. `publishes_add` writes either the whole row or nothing, and runs no Python code after it has
    read its arguments.
 
-   The receive thread settles the publishes of lanes (`publish_lane.c`). It does not hold the GIL, which the list of
-   texts needs, so these publishes become rows only when the buffer is taken. */
+   When the receive thread reads the answer to a publish sent from C (`publish_lane.c`), it moves the publish to the list
+   `settled`. It does not hold the GIL, which the list of texts needs, so rows are made from `settled` only when the
+   buffer is taken. */
 #include "publishes.h"
 
 #define COLUMNS 17
@@ -108,7 +109,7 @@ static int place_of(PublishRows *self, PyObject *text, int64_t *place) {
         Py_XDECREF(number);
         return -1;
     }
-    /* If this fails, the list holds a text that no row refers to, which does no harm. */
+    /* If adding the text to the dict fails, the list holds a text that no row refers to, which does no harm. */
     int failed = PyDict_SetItem(self->places, text, number);
     Py_DECREF(number);
     *place = next;

@@ -67,7 +67,7 @@ class Portrait:
         return self.events.peak <= self.events.mean * (1 + 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this description of a scenario as JSON values; parts copied from its file keep their keys."""
+        """Return this description as JSON values; the parts copied from the scenario file keep the keys of the file."""
         resolved = self.scenario.resolved()
         return {
             "name": self.scenario.name,

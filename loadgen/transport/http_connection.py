@@ -154,7 +154,7 @@ class HttpConnection:
             self.fail(OurFailureError(error))
 
     def dispose(self) -> None:
-        """Close the socket and its watchers, without a call to the owner or a request's callback."""
+        """Close the socket and its watchers; call neither the owner nor the callback of a pending request."""
         for watcher in (self._reader, self._writer):
             if watcher is not None:
                 watcher.stop()

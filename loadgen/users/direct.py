@@ -21,7 +21,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class Owner(Protocol):
-    """The sender of direct publishes; it records the publishes that the native code hands back to Python."""
+    """The user that sends publishes through native code; it records those that the native code hands back to Python."""
 
     def settle_given_up(
         self,

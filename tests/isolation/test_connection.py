@@ -234,7 +234,7 @@ class World:
 
     @property
     def said(self) -> Any:
-        """The latest life's `SessionHandler`, to which a test tells what the service says."""
+        """The `SessionHandler` of the latest connect; a test calls it to simulate messages of the service."""
         return self.session.handler
 
     @property

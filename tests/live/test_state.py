@@ -76,7 +76,7 @@ def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> 
         "queue_max_ns",
     )
     assert {key: point[key] for key in unknown} == dict.fromkeys(unknown)
-    # The totals include the deliveries that the other worker has reported.
+    # The totals include the last deliveries of worker 0, although worker 1 is silent.
     assert fake.state.deliveries == 30
     assert fake.tick(3)
     assert fake.state.verdict.kind == "invalid"
@@ -224,7 +224,7 @@ def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> No
 
 def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
     fake = Fake(scenario(readers=10), workers=2)
-    # The sampled event arrives at two workers, and within two seconds.
+    # The sampled event's arrivals are spread over the reports of two workers, and over two seconds.
     fake.second([1 * MS] * 4, [event(MEASURE_NS)], worker=0)
     fake.second([3 * MS] * 4, worker=1)
     fake.tick()

@@ -346,7 +346,7 @@ CASES: Final = tuple(
 
 
 def stream(case: Case, *, masked: bool) -> list[bytes]:
-    """Return the bytes to send, in parts as the case says; ``masked`` as the sender must mask."""
+    """Return the bytes to send, cut into the case's parts; ``masked`` is True if this sender must mask its frames."""
     masks = not masked if "wrong mask" in case.tags else masked
     data = b"".join(frame.bytes(masked=masks) for frame in case.frames)
     size = case.parts or max(1, len(data))

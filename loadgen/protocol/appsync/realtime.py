@@ -148,7 +148,7 @@ class RealtimeService:
         self._sent = _NOTHING_SENT
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return ``credential``, changed if it must sign paths of this service; subclasses override this method."""
+        """Return ``credential`` so that it signs this service's paths; a subclass with other paths overrides this."""
         return credential
 
     def _normal(self, channel: str) -> str:

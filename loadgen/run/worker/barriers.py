@@ -19,7 +19,7 @@ class Barriers:
         self._clock = clock
         self._time = time
         self._ramp_length_ns = ramp_ns
-        #: Set when the ramp's start is known, or when the run ends without one.
+        #: Set when the ramp's start is known, or when the run ends before that.
         self._ramping = Event()
         self._ramp_ns = 0
         self._timeline: AsyncResult = AsyncResult()

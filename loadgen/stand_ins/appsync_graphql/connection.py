@@ -61,7 +61,7 @@ class Api(Protocol):
     async def authorize(
         self, operation: Operation, credentials: Mapping[str, str], signed_body: Callable[[], bytes]
     ) -> None:
-        """Allow an operation; raises RefusedError for bad credentials."""
+        """Check that the credentials allow an operation; raises RefusedError if they do not."""
 
 
 class Connection:

@@ -186,7 +186,7 @@ def test_where_the_masters_clock_stood_still_the_jump_takes_its_time_on_the_work
 
 
 def mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
-    """Compute `_mean_rate` naively, from each pair of an upper and a lower bound on one side of all jumps."""
+    """Compute `_mean_rate` directly: try each pair of an upper and a lower bound that have no jump between them."""
 
     def side(at: float) -> tuple[int, ...]:
         return tuple(0 if at <= j.from_ns else 2 if at >= j.to_ns else 1 for j in jumps)

@@ -374,7 +374,8 @@ BALANCED = Ledger(
         ({"lost_before_ready": 6}, False),
         ({"lost_in_reconnect": 8}, False),
         ({"lost_otherwise": 17}, False),
-        # Deliveries that were missed on purpose or not observed are not part of `expected`.
+        # `expected` leaves out deliveries missed on purpose (the scenario had cut the connection, or the client had
+        # left or unsubscribed), and those not observed.
         ({"missed_in_gap": 9, "missed_away": 9, "unobserved": 9}, True),
     ],
 )

@@ -1,4 +1,4 @@
-"""Test that a run has the same figures in slices and in one piece, and that plain numpy agrees."""
+"""Test that a run has the same figures whether it is read in slices or whole, and by plain numpy."""
 
 import tempfile
 import threading

@@ -1,4 +1,7 @@
-"""Test that the native path takes `data` messages as the session does; `lanes_fuzz` compares more of them."""
+"""Test that the C fast path records the same from `data` messages as the Python session does.
+
+tests/native/lanes_fuzz.py compares the two with more, random messages.
+"""
 
 import json
 from itertools import accumulate

@@ -58,7 +58,7 @@ AUTHORIZER = "def decide(event):\n    return {'isAuthorized': event['authorizati
 
 
 def case_names() -> list[str]:
-    """Return the names of the cases in the files; templates are filled in as the files' loops do."""
+    """Return the names of the test cases in the files; a name with a placeholder is listed once for each value."""
     text = "".join((HERE / name).read_text() for name in FILES)
     names = []
     for name in re.findall(r"^ *test\(['`](.+?)['`], async", text, re.MULTILINE):

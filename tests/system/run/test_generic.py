@@ -110,7 +110,7 @@ def test_chat_on_nchan_with_a_socket_a_channel_and_publishes_over_http(tmp_path:
 
 
 def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: str) -> None:
-    """Without verbose mode NATS answers neither subscribes, which a probe proves, nor publishes."""
+    """Without verbose mode, NATS answers neither subscribes nor publishes; only probes show that subscriptions work."""
     text = text_at("nats+ws://h").replace('\\"verbose\\":true', '\\"verbose\\":false')
     text = text.replace('\\"headers\\":true}\\r\\n', '\\"headers\\":true}\\r\\nPING\\r\\n').replace(
         'expect: "+OK"', "expect: PONG"

@@ -249,7 +249,7 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
     assert not [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "harness"]
 
 
-#: Makes the harness fail once, for the reader that has received 60 events; the reader then connects again.
+#: Code that makes the harness fail once, at the 130th event that it decodes; the reader of this event then reconnects.
 BUG = """
 from loadgen.users import deliveries
 

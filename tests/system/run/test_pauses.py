@@ -22,7 +22,7 @@ from tests.system.service import Service
 PAUSE_S = 1.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
 UNIFIED = Path("/sys/fs/cgroup")
-#: A load whose latency gate passes if nothing is stopped.
+#: Overrides for a load whose latency gate passes unless a process is stopped.
 LOAD = (
     *SMALL,
     "gates=[delivery.latency.p99 < 60s]",

@@ -1,4 +1,4 @@
-"""Test the catalogue's support chat: users with tasks on its own API, from a user's copy."""
+"""Test the catalogue's support chat (users with tasks, and an API made for them) from a copy as users make it."""
 
 from pathlib import Path
 

@@ -235,7 +235,7 @@ def test_frames(honest: Honest) -> None:
 
 
 def drain(client: Client) -> list[dict[str, Any]]:
-    """Return all answers before that to an honest request; fails if the connection is closed or silent."""
+    """Send an honest request; return all answers up to the one to it. Fails if the connection is closed or silent."""
     answers: list[dict[str, Any]] = []
     client.send({"type": "unsubscribe", "id": "the-last"})
     while not answers or answers[-1].get("id") != "the-last":
