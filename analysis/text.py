@@ -55,7 +55,7 @@ def cores(value: float | None) -> str:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with ``digits`` significant digits, without an exponent; a longer whole part is kept in full."""
-    # Round first, so that 0.9997 becomes 1.00 and not 1.000.
+    # Round before counting the digits, so that 0.9997 becomes 1.00 and not 1.000.
     rounded = abs(float(f"{value:.{digits}g}"))
     whole = len(str(int(rounded))) if rounded >= 1 else 0
     return f"{value:,.{max(0, digits - whole)}f}"

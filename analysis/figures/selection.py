@@ -18,7 +18,7 @@ Numbers = npt.NDArray[Any]
 _SHIFT = 10
 #: All integers below this have buckets of their own.
 _EXACT = 1 << 14
-#: Number of buckets for fractions between 0 and 1. Integers have no values there, so these buckets are left out.
+#: Number of buckets between 0 and 1. They would stay empty, as only integers are counted, so bucket numbers skip them.
 _FRACTIONS = int(np.float32(1).view(np.int32) >> _SHIFT) - 1
 #: Maximum number of values that are collected and sorted at once (`COLLECTED_MAX`), and number of cells into which a
 #: bucket is divided (`CELLS`).

@@ -25,7 +25,7 @@ FEWEST_EVENTS = 4
 
 @dataclass(frozen=True)
 class Pattern:
-    """How events reach a subscriber: frames per write, and the most frames per read at which a figure is valid."""
+    """How events reach a subscriber: frames per write, and the most frames per read in a valid measurement."""
 
     name: str
     frames_per_write: int
@@ -59,14 +59,14 @@ def half_busy_rate(one: Running, pattern: Pattern, first: float | None = None) -
 
 
 def paced(rate: float, pattern: Pattern, seconds: float) -> Order:
-    """Return the order for ``rate`` events per second, for at least ``seconds`` and at least a few events."""
+    """Return the order to send ``rate`` events per second for ``seconds``, or longer until `FEWEST_EVENTS` are sent."""
     seconds = max(FEWEST_EVENTS, math.ceil(seconds * rate)) / rate
     return Order(rate, pattern.frames_per_write, seconds, pattern.payload)
 
 
 @dataclass
 class Row:
-    """The results of one receiver in one pattern, one phase per round."""
+    """The results of one receiver in one pattern; `phases` has one result per round."""
 
     name: str
     pattern: Pattern

@@ -10,8 +10,8 @@ class Options:
     """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end.
 
     ``rounds`` is the number of times that our tool and the limit (the C program) are measured. ``only`` has words that
-    select receivers by their names; if it is empty, all are measured. ``checkouts`` are other working copies to measure
-    in turns with this one, in sections that can do that.
+    select receivers by their names; if it is empty, all are measured. ``checkouts`` are other working copies of the
+    repository, measured alternately with this one in sections that support it.
     """
 
     seconds: float

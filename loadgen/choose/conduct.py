@@ -28,8 +28,8 @@ from loadgen.targets import protocol_of
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
 #: Maximum number of characters of a failed run's last words that the record keeps.
 _WORDS_MAX: Final = 1000
-#: The services that this machine can serve, each with a URL that selects its protocol. The scenario is checked by that
-#: protocol's rules. None stands for the embedded server.
+#: Services that `loadgen choose` can run on this machine, each with a URL whose protocol's rules the scenario is
+#: checked by. None stands for the embedded server.
 _LIKE: Final = {
     "appsync-events": None,
     "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",

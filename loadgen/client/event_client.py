@@ -282,7 +282,8 @@ class EventClient:
         return answer
 
     def _answer(self, name: str) -> AsyncResult:
-        # An unexpected or second answer sets a new result that nothing waits for.
+        # If nothing awaits this answer (it is unexpected, or the second one), the caller sets a new result that is
+        # never read.
         return self._answers.pop(name, AsyncResult())
 
     def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:

@@ -95,7 +95,7 @@ class Exchange:
         return f"{self._public:x}"
 
     def key(self, user: str, salt: str, public_b: str) -> bytes:
-        """Return the session key that the user pool derives too; raises ValueError if the challenge is not valid."""
+        """Return the session key, which the user pool derives as well; raises ValueError for an invalid challenge."""
         inner = hashlib.sha256(f"{self._pool}{user}:{self._password}".encode()).digest()
         x = COGNITO.hash(signed_bytes(int(salt, 16)), inner)
         premaster, u = COGNITO.premaster(self._a, self._public, int(public_b, 16), x)

@@ -243,7 +243,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); only count probes and other runs' events.
+        """Return this run's deliveries in shape (columns, n). Probes and events of other runs are counted and left out.
 
         The array is valid until the next call: new memory for each would cost as much as the rest of the writing.
         """
@@ -331,7 +331,7 @@ class _Seen:
             self._uncertain = _Tagged(), _Tagged()
         longest, shortest = self._uncertain
         longest.record(latency_ns[uncertain])
-        # A histogram cannot hold negative values, and leaving them out would shift its percentiles.
+        # Count negative latencies as 0: a histogram cannot hold them, and leaving them out would shift its percentiles.
         shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
 
     def shortest(self) -> str | None:

@@ -18,7 +18,7 @@ INLINE Text plain(Text at, Text end) {
     const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), spaces = _mm_set1_epi8(' ');
     while (end - at >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)at);
-        /* Compared as signed numbers, control characters and all bytes of characters outside ASCII are less than a
+        /* The comparison is signed, so control characters and all bytes from 0x80 on (outside ASCII) are less than a
            space. */
         __m128i others = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
         int mask = _mm_movemask_epi8(_mm_or_si128(others, _mm_cmplt_epi8(bytes, spaces)));
@@ -103,7 +103,7 @@ static Text escape(Text at, Text end, int nested, int *character) {
             break;
         case 'u':
             return unicode(at, end, nested ? 2 : 1, character);
-        case '\\': /* if nested: begins the outer escape of the character that the inner text escapes */
+        case '\\': /* if nested: the outer string escapes the escaped character, too, as in `\\\"` */
             if (nested) {
                 if (at == end || (*at != '"' && *at != '\\' && *at != '/')) return NULL;
                 kind = *at++;
@@ -133,7 +133,8 @@ static Text outer_escape(Text at, Text end, int *character) {
     return *character < 0x20 || *character == '"' || *character == '\\' ? NULL : at;
 }
 
-/* Reads an escape of either level, from its backslash; at least one byte must follow the backslash. */
+/* Reads an escape of plain text or, if `nested`, of nested text, from its first backslash. At least one more byte must
+   follow. */
 INLINE Text any_escape(Text at, Text end, const int nested, int *character) {
     if (!nested) return escape(at + 1, end, 0, character);
     return at[1] == '\\' ? escape(at + 2, end, 1, character) : outer_escape(at + 1, end, character);

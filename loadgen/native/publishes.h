@@ -1,4 +1,5 @@
-/* The buffer of publishes, and the publishes that a lane has sent and that still await their answers. */
+/* The buffer of recorded publishes, and the lane of a connection: the publishes sent from C that still await answers.
+   */
 #ifndef LOADGEN_PUBLISHES_H
 #define LOADGEN_PUBLISHES_H
 
@@ -42,18 +43,18 @@ typedef struct {
     PyObject_HEAD
     PublishRows *rows;
     int64_t token, publisher;
-    OpenPublish **buckets; /* hash table by number; guarded by the lock of the rows */
+    OpenPublish **buckets; /* hash table by number; guarded by `rows->lock` */
     size_t size, used;     /* number of buckets, a power of two; number of entries (unanswered publishes and marks) */
     size_t late;           /* number of marks */
 } PublishLane;
 
 /* Removes the unanswered publish with this number from a connection's lane and returns it, or NULL if there is none. If
-   `also_late` is 1, may return the mark that stands for a publish that was given up. The caller holds the mutex of
-   `lane->rows`. */
+   `also_late` is 1, may return the mark that stands for a publish that was given up. The caller holds
+   `lane->rows->lock`. */
 OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
 
 /* If a message says that the service accepted all events of one of the connection's unanswered publishes, records the
-   answer and returns 1. Else does nothing and returns 0. Needs no GIL; locks the mutex of `lane->rows`. */
+   answer and returns 1. Else does nothing and returns 0. Needs no GIL; takes `lane->rows->lock`. */
 int answers_take(PublishLane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns);
 
 /* There is one buffer for the message that is being built. Hold the GIL from `message_compose` to `message_sent`. */

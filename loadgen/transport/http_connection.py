@@ -121,7 +121,7 @@ class HttpConnection:
     def is_good(self) -> bool:
         """Return True if an idle connection can be used again; end it if it has received anything but TLS messages."""
         if self._socket is not None and self._poller.poll(0):
-            # The data may be a mere TLS message, such as a session ticket.
+            # Read the waiting data: if it is only a TLS message, such as a session ticket, the connection stays good.
             self._on_readable()
         return self._socket is not None
 

@@ -84,7 +84,7 @@ class DirectPublishes:
         try:
             socket.send_frame(sent)
         except BaseException:
-            # Take the publish back from the lane; the caller records the failure.
+            # The publish was not sent, so no answer will come: remove it from the lane. The caller records the failure.
             self._lane.withdraw(f"p{number}")
             raise
         return True

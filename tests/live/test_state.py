@@ -121,7 +121,7 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     losses = [point["loss"] for point in fake.state.points]
     assert losses[:3] == [None] * 3
     assert [round(loss, 6) for loss in losses[3:]] == [0, 0, 0.3, 0, 0]
-    # A tenth of a second later no further second has a final loss, so the point repeats the last loss.
+    # After another tenth of a second, no further second has a final loss, so the point repeats the last loss.
     fake.second([])
     fake.tick(0.1)
     assert fake.state.points[-1]["loss"] == 0
@@ -140,7 +140,7 @@ def test_more_arrivals_than_expected_are_an_unknown_loss_and_never_a_negative_on
     assert [point["loss"] for point in fake.state.points] == [None, None, None, 0, None, 0]
     assert (fake.state.so_far["loss"], fake.state.so_far["surplus"]) == (None, 3)
     assert fake.state.gates[0]["holds"] is None
-    # Once more deliveries are missing than arrived twice, at least the difference is lost.
+    # Now 5 deliveries are missing, more than the 3 that arrived twice, so at least the difference of 2 is lost.
     fake.second([MS] * 5, [event(fake.at_ns, sequence=6)], sequence=6)
     fake.tick()
     fake.state.finish(fake.at_ns, fake.view())

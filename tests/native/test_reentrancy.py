@@ -375,7 +375,7 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
         else:
             connection.send()
     if kind == "contain":
-        # Calling `take` then fails, so the poller calls its error callback.
+        # Make the poller's call of `take` fail, so that it calls the error callback.
         world.connections[0].take = None  # type: ignore[method-assign,assignment]
     if kind == "whole":
         for connection in world.connections:

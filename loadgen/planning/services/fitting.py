@@ -8,7 +8,8 @@ from typing import Final
 
 #: Spaces between two columns.
 GAP: Final = 2
-#: Maximum characters of a line of a broken name; names such as `cloudflare-durable-objects:hibernating` have no spaces.
+#: Maximum characters per line of a name that is broken into lines. Names such as
+#: `cloudflare-durable-objects:hibernating` have no spaces to break at.
 _NAME: Final = 20
 #: Minimum width of a column whose texts are wrapped; a narrower column would be hard to read.
 _TEXT: Final = 14

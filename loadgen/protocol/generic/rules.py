@@ -48,9 +48,10 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
 
 
 def line_pattern(pattern: Pattern) -> "tuple[Callable[..., re.Match[bytes] | None], bool]":
-    """Return a function that matches a delivery at an offset of the stream, and True if deliveries state their size.
+    """Return a function that matches a delivery's first line in a byte stream, and True if that line states a size.
 
-    With a size, the match ends before the event; without one, it ends after the line.
+    The function takes the bytes and an offset. With a size, the event follows the matched line and has this size in
+    bytes; without a size, the event is part of the line.
     """
     assert isinstance(pattern, TextPattern)
     head, line_end, rest = pattern.written.partition("\r\n")

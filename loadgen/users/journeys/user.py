@@ -29,7 +29,7 @@ class EventsUserMeta(UserMeta):
 
     @property
     def role(cls) -> str:  # noqa: N805
-        """The role of the run's clients that this class plays."""
+        """The name by which the run's plan calls this class's clients."""
         return journey_role(cls.__name__)
 
 

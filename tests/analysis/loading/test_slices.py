@@ -105,7 +105,7 @@ def test_the_latencies_are_those_of_plain_numpy() -> None:
 
 
 def test_stamps_shared_across_a_cut_are_counted_once() -> None:
-    """One read brings events of two slices, and all of them have the kernel stamp of the last."""
+    """All events that one read brings have the kernel timestamp of the last of them; here they lie in two slices."""
     people = Places(np.array([3, 9]))
     none = shared_stamps.Shared()
     first = shared_stamps.Stamps.of(
@@ -116,8 +116,8 @@ def test_stamps_shared_across_a_cut_are_counted_once() -> None:
     )
     none.add(first, 10)
     none.add(second, 20)
-    # Subscription 3 has three events that arrive at time 12, of which two share the stamp of a later one. Subscription
-    # 9 has two at time 14, of which one does.
+    # A stamp is shared if a later event of the same subscription has it, too. At subscription 3, three events arrive at
+    # time 12, so two share it. At subscription 9, two arrive at time 14, so one shares it.
     assert none.count == 3
 
 

@@ -31,11 +31,10 @@ HERE = Path(__file__).parent
 #: Files with test cases. The longest file is first: it mostly waits for timers, and the others run meanwhile.
 FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
 SUITE_TIMEOUT_S = 900
-#: The second server ends a connection at this age in seconds, which is enough for a subscription and an
-#: event.
+#: The second server ends a connection at this age in seconds. A client can subscribe and receive an event before.
 BRIEF_LIFETIME_S = "4"
 OLDEST_NODE = (20, 14)
-"""Oldest version with `--test-force-exit`, without which Amplify's timers keep the process for 15 s."""
+"""Oldest version of Node with `--test-force-exit`. Without it, Amplify's timers keep the process alive for 15 s."""
 
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)
 ISSUER = "https://login.example"

@@ -218,7 +218,7 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
     )
 
     class Slow(Service):
-        """Delivers slowly, so that deliveries are under way at an unsubscribe."""
+        """A service that delivers 20 ms late, so that deliveries are under way when a client unsubscribes."""
 
         async def deliver(
             self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]

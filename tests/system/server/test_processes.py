@@ -318,7 +318,7 @@ def test_a_bad_setting_is_one_sentence_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("faults.yaml").write_text("seed: 7\n")
-    # Tested within this process, because each mistake is found before a fork.
+    # Call `main` in this process: it finds each mistake before it forks.
     assert main(options) == 2
     out, err = capsys.readouterr()
     assert out == ""

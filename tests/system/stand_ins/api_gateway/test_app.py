@@ -150,7 +150,7 @@ class TestLimits:
                     await busy.send(action="ping")
                     await busy.next("pong")
                     await asyncio.sleep(0.1)
-                # The client's pings did not count as activity.
+                # The connection was closed as idle although its client sent pings: they do not count as messages.
                 assert await ended == (1001, "idle")
                 pinged.cancel()
             async with running(idle_s="0.5", pings_count="yes") as server, client(server) as pinging:
