@@ -115,7 +115,7 @@ def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
 
 
 def milliseconds_tick(milliseconds: float) -> str:
-    """Return a tick's label with its unit; short, since ticks are round numbers."""
+    """Return a tick's label with a unit; six digits are enough, since ticks are round numbers."""
     for factor, unit in ((1e-3, "s"), (1, "ms"), (1e3, "µs")):
         if abs(milliseconds) * factor >= 0.9995:
             return f"{milliseconds * factor:g} {unit}"

@@ -1,4 +1,4 @@
-"""Show the result of a capacity search as sentences, knee plot and HTML page, from capacity.json alone."""
+"""Show the result of a capacity search as sentences, a plot and an HTML page, from capacity.json alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

@@ -12,7 +12,7 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of cost along an axis; ``total`` takes n and the value in the table, and returns the cost of all n."""
+    """A kind of cost along an axis; ``total`` takes n and the measured value and returns the total cost at n."""
 
     name: str
     unit: str

@@ -41,7 +41,7 @@ FAN_OUT_2KB = Pattern("fan-out, real payload of 2 KB", 1, 1.15, REAL_2KB)
 
 
 def frames(one: Running, pattern: Pattern) -> int:
-    """Return the number of frames that one event makes for all subscribers."""
+    """Return the number of frames that the sender sends to all subscribers together for one of the order's events."""
     return pattern.frames_per_write * one.subscribers
 
 

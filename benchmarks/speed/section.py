@@ -1,4 +1,4 @@
-"""The result of one section of the speed benchmark: figures, a table of details, its bars, and errors."""
+"""The result of one section of the speed benchmark: figures, a table of details, required values, and errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,9 +73,10 @@ class Bar:
 
 @dataclass
 class Section:
-    """One table. ``missing`` names tools that are not installed, ``failures`` the errors in figures.
+    """One table of the benchmark's report, with its figures and required values.
 
-    ``interrupted`` is True if Ctrl-C ended the section, which then has only the figures until that moment.
+    ``missing`` names tools that are not installed; ``failures`` describes figures that could not be measured or are
+    wrong. ``interrupted`` is True if Ctrl-C ended the section, which then has only the figures until that moment.
     """
 
     title: str

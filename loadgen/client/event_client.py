@@ -88,7 +88,7 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` is then the reason.
         self.ended = Event()
         self.why = ""
-        #: The reason, if undecodable bytes ended the connection, else empty.
+        #: Why the connection ended, if the reason was bytes that cannot be decoded; else empty.
         self._broken = ""
         self.deviations: list[str] = []
         handshake = service.handshake(channels)

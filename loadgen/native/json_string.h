@@ -121,8 +121,8 @@ static Text escape(Text at, Text end, int nested, int *character) {
     return at;
 }
 
-/* Reads an escape of the outer string that stands for a plain character of the inner text, from the position after
-   its backslash. */
+/* In nested text, reads an escape with a single backslash, from the position after it. Such an escape was added by the
+   outer string and stands for an unescaped character of the inner text. */
 static Text outer_escape(Text at, Text end, int *character) {
     if (*at == '/') {
         *character = '/';

@@ -125,7 +125,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         scenario=scenario,
         path=path,
         command=f"loadgen run {shlex.quote(name_or_path)}",
-        # If the path is a folder, it is that of a recorded run, which has no scenario file with comments.
+        # A folder is that of a recorded run, whose scenario was saved without its comments.
         comments=() if path.is_dir() else tuple(_comments(path.read_text(encoding="utf-8-sig"))),
         run=run,
         loads=loads,

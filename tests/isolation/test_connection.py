@@ -138,7 +138,7 @@ class Rows:
 
 
 class Readiness:
-    """Keeps the callbacks of subscriptions until `settle` calls them, as after the settle time."""
+    """Simulates readiness after a settle time: keeps the subscriptions' callbacks until the test calls `settle`."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[int], None]] = []

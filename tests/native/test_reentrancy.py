@@ -226,7 +226,7 @@ def give_another_fast_path(world: World, connection: Connection) -> None:
 
 
 def route_by_an_end_that_adds(world: World, connection: Connection) -> None:
-    """Make `route` free an object whose finalizer moves the poller's table."""
+    """Make `route` free an object whose finalizer adds so many sources that the poller allocates a new table."""
     if not connection.tls:
         world.poller.route(
             connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.fast_path

@@ -234,7 +234,7 @@ def test_a_flood_that_waits_for_room_ends_with_the_poller() -> None:
 
 
 def test_a_socket_that_was_removed_is_read_no_more() -> None:
-    """When a socket is removed, its descriptor is given to another socket at once, which the thread must not read."""
+    """After a socket is removed, the thread must not read another socket that gets the same descriptor at once."""
     poller = native.Poller(lambda source, error: source.failed(error))
     rows = native.Rows(9, 100)
     fast_path = native.DeliveryFastPath(rows)

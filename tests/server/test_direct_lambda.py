@@ -140,7 +140,7 @@ def test_the_model_of_powertools_accepts_the_event(
 
 
 def test_the_members_of_the_event_are_those_that_powertools_types_name() -> None:
-    """The source is the type AppSyncEventsPublishEvent of Powertools for TypeScript."""
+    """The expected members are those of the type AppSyncEventsPublishEvent in Powertools for TypeScript."""
     ctx = context("PUBLISH", "/default/foo", "default", None, {"header1": "value1"})
     ctx.events = [{"id": "12345", "payload": {"key": "value"}}]
     assert lambda_event(ctx) == {

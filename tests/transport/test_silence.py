@@ -171,5 +171,5 @@ def test_the_kernel_says_when_data_last_came() -> None:
             server.send(b"12345")
             time.sleep(0.05)
             assert unread_bytes(client) == 5
-            # The kernel's time also covers data that has not been read.
+            # The kernel counts data as arrived although it has not been read yet.
             assert (last_data_ns(client) or 0) < quiet_ns

@@ -77,7 +77,7 @@ def _groups(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
 
 
 def _filled(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
-    """Return the columns of each table, with as many in each as fit in ``width``, and at least one beside the keys."""
+    """Return the columns of each table: the key columns and as many others as fit in ``width``, at least one."""
     groups = [list(range(keys))]
     for place in range(keys, len(least)):
         if len(groups[-1]) > keys and _total([least[each] for each in (*groups[-1], place)]) > width:
@@ -87,7 +87,7 @@ def _filled(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
 
 
 def _widened(widths: list[int], natural: Sequence[int], width: int) -> list[int]:
-    """Return widths that use the spare characters of ``width``; each goes to the column that lacks most."""
+    """Widen columns with the spare characters of ``width``; each character goes to the column that lacks most."""
     for _ in range(max(0, width - _total(widths))):
         lacking = max(range(len(widths)), key=lambda place: natural[place] - widths[place])
         if natural[lacking] <= widths[lacking]:

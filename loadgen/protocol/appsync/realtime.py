@@ -180,7 +180,7 @@ def unreadable_kind(error: Exception, message: bytes | bytearray) -> str:
 
 
 def unreadable_answer(status: int, body: bytes, wanted: str) -> PublishAnswer:
-    """Return the outcome of a publish whose answer is not ``wanted``, such as `a publish answer`."""
+    """Return the outcome of a publish whose answer has an unexpected form; ``wanted`` names the expected one."""
     return PublishAnswer(
         error=f"HTTP {status} with a body that is not {wanted}",
         refusal=Refusal.of(status),

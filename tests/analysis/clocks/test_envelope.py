@@ -163,7 +163,7 @@ def test_jumps_without_a_bound_of_either_kind_between_them_are_one() -> None:
     assert envelope._merged(points, half) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
     over = [Jump(0.5 * SECOND, 2.9 * SECOND, 5.0), Jump(0.4 * SECOND, 1.9 * SECOND, -7.0)]
     assert envelope._merged(points, over) == [Jump(0.4 * SECOND, 2.9 * SECOND, -2.0)]
-    # A jump is merged only with the last one before it.
+    # A jump is merged only with the jump directly before it.
     third = Jump(3.2 * SECOND, 3.3 * SECOND, 1.0)
     two = [Jump(0.5 * SECOND, 0.9 * SECOND, 5.0), Jump(3.1 * SECOND, 3.15 * SECOND, 2.0)]
     assert envelope._merged(points, [*two, third]) == [two[0], Jump(3.1 * SECOND, 3.3 * SECOND, 3.0)]
@@ -229,7 +229,7 @@ def test_of_many_pings_the_narrowest_of_each_stretch_counts() -> None:
         points.upper_at[narrow], points.upper[narrow], points.lower_at[narrow], points.lower[narrow]
     )
     assert envelope._mean_rate(points, []) == pytest.approx(mean_rate(only, []))
-    # A wider ping is ignored, even if its upper bound is lower.
+    # A ping whose bounds are wider apart is ignored, even if its upper bound is lower than those of the narrow pings.
     wider = np.arange(1, count, 4)
     points.upper[wider], points.lower[wider] = -400.0, -1e6
     assert mean_rate(points, []) != pytest.approx(mean_rate(only, []))

@@ -66,7 +66,7 @@ def test_one_lost_one_twice_one_to_a_subscription_that_was_gone(tmp_path: Path) 
     subscriptions = [subscription(1, "/default/a"), subscription(2, "/default/a", ended_ns=15 * MS)]
     deliveries = [delivery(first, 1), delivery(first, 1), delivery(second, 2)]
     ledger = ledger_of(tmp_path, [first, second], subscriptions, deliveries)
-    assert ledger.expected == 3  # the first event for both, the second for the one still subscribed
+    assert ledger.expected == 3  # first event: both subscriptions; second event: only subscription 1
     assert (ledger.delivered, ledger.lost, ledger.duplicates, ledger.outside_live_window) == (1, 2, 1, 1)
     assert (ledger.events_with_loss, ledger.subscriptions_with_loss) == (2, 2)
     assert ledger.balances
@@ -93,7 +93,7 @@ def test_reorder_is_by_publisher_and_subscription(tmp_path: Path) -> None:
 
 
 def two_lives(ready_again_ns: int = 35 * MS) -> list[Row]:
-    """Return two lives of a subscription: one lost 15 ms into the phase, the next acknowledged at 30 ms."""
+    """Return a subscription's rows for two connects: one lost 15 ms into the phase, the next acknowledged at 30 ms."""
     return [
         subscription(1, "/default/a", 0, 15 * MS, life=0),
         subscription(1, "/default/a", ready_again_ns, None, life=1, acknowledged_ns=ZERO + 30 * MS),

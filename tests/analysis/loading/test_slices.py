@@ -42,7 +42,7 @@ def test_the_ledger_is_the_same_however_it_is_cut(situation: Situation, rows: in
         pq.write_table(pq.read_table(path), path, row_group_size=group_rows)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(slices, "SLICE_ROWS", rows)
-            # Use the code path for more pairs of publisher and subscription than fit into a table.
+            # Use the other code path, for more (publisher, subscription) pairs than fit into a table.
             patch.setattr(order, "_STREAMS_MAX", rows)
             cut = of(Path(folder))
     assert cut[0] == whole[0]

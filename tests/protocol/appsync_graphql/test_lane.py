@@ -26,7 +26,7 @@ URL = "http://127.0.0.1:1/graphql"
 
 
 def taken(messages: list[dict[str, Any]], url: str = URL) -> tuple[list[list[int]], int]:
-    """Return the rows that the lane makes of some messages, and the number of messages that it takes."""
+    """Return the rows that the C fast path records from messages, and the number of messages that it processes."""
     handler: Any = Handler()
     session = AppSyncGraphql(GraphqlUrl.from_url(url), ApiKey("k")).session(handler)
     session.subscribe("s7", "/a")

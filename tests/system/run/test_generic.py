@@ -65,7 +65,7 @@ def embedded() -> Iterator[Announcement]:
 
 
 def complete_run(tmp_path: Path, scenario: str, target: str, settings: tuple[str, ...], via: str) -> Path:
-    """Run a scenario with echoes; check that nothing is lost, and that the ledger fits the events sent."""
+    """Run a scenario with an echo lane; check that no delivery is lost and that `loadgen verify` agrees."""
     finished = loadgen(
         *("run", scenario, "--target", target, "--results", str(tmp_path)),
         *overrides((*settings, "phases.echo=100ms")),

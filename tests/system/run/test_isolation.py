@@ -88,7 +88,7 @@ class Service:
 
 
 class BadFrame(Service):
-    """Sends one frame with bytes that are not UTF-8, as binary unless a subclass changes that."""
+    """A service that sends one frame with bytes that are not UTF-8; subclasses may change its ``kind`` from binary."""
 
     kind = WSMsgType.BINARY
 

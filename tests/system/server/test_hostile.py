@@ -412,7 +412,7 @@ def test_http_requests(honest: Honest) -> None:
 
 
 def test_bytes(honest: Honest) -> None:
-    """Send bytes that are not HTTP, half a request, or half a frame, and reset the connection within them."""
+    """Send bytes that are neither a whole request nor whole frames, and reset some of the connections after them."""
     address = urlsplit(honest.server.http_url)
     place = (address.hostname or "", address.port or 0)
     upgrade = (

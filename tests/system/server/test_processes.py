@@ -177,8 +177,8 @@ def test_publishing_waits_for_a_process_that_stands_still_and_nothing_is_lost(cl
         os.kill(server.pids[0], signal.SIGSTOP)
         sent = 0
         try:
-            # The loop ends when an answer takes more than 0.5 s. If that answer is merely late, the loop just
-            # ends sooner.
+            # Publish until an answer takes more than 0.5 s, since the server waits for the stopped process. On a busy
+            # machine an answer may be late for another reason; then the loop just ends sooner.
             with suppress(TimeoutError):
                 for number in range(100):
                     sent += 1
