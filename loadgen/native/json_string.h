@@ -133,8 +133,8 @@ static Text outer_escape(Text at, Text end, int *character) {
     return *character < 0x20 || *character == '"' || *character == '\\' ? NULL : at;
 }
 
-/* Reads an escape of plain text or, if `nested`, of nested text, from its first backslash. At least one more byte must
-   follow. */
+/* Reads an escape of plain text or, if `nested`, of nested text, from its first backslash. At least one byte must
+   follow that backslash. */
 INLINE Text any_escape(Text at, Text end, const int nested, int *character) {
     if (!nested) return escape(at + 1, end, 0, character);
     return at[1] == '\\' ? escape(at + 2, end, 1, character) : outer_escape(at + 1, end, character);

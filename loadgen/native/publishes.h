@@ -1,5 +1,4 @@
-/* The buffer of recorded publishes, and the lane of a connection: the publishes sent from C that still await answers.
-   */
+/* The buffer of recorded publishes, and the lane of a connection: its publishes sent from C that await answers. */
 #ifndef LOADGEN_PUBLISHES_H
 #define LOADGEN_PUBLISHES_H
 

@@ -1,4 +1,4 @@
-"""Bounds for the values of a run that a worker receives; it checks them because it does not trust its master."""
+"""Bounds for the values of a run that a worker receives; the worker checks them, as it does not trust its master."""
 
 from typing import Annotated, Final
 

@@ -15,7 +15,7 @@ from loadgen.users.reconnect import HARNESS_FAILURE
 
 @dataclass(slots=True)
 class Life:
-    """The state of one life; ``number`` counts the client's lives from 0 and is -1 before the first."""
+    """The state of one life of a client's connection; ``number`` counts the lives from 0 and is -1 before the first."""
 
     number: int = -1
     started_ns: int = 0
@@ -27,7 +27,7 @@ class Life:
     established: bool = False
     #: True once the client has begun to close the connection for good.
     closing: bool = False
-    #: The reason for which the client itself ended the life (see `reconnect`), or None if it did not.
+    #: Why the client itself ended the connection (see `reconnect`), or None if it did not.
     intent: str | None = None
     error: str | None = None
     #: True if the service answered and refused the connection.
@@ -58,7 +58,7 @@ class Life:
         self.silent_since_ns = heard_ns
 
     def ended(self, socket: SocketStream, code: int | None, reason: str) -> bool:
-        """Note why the life has ended; return True if the client lost a connection that the service had accepted.
+        """Note why the connection has ended; return True if it was lost after the service had accepted it.
 
         ``code`` is the close code, or None if there was no close frame.
         """

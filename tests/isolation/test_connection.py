@@ -295,7 +295,7 @@ def test_after_the_end_nothing_becomes_ready() -> None:
     world.client.abort()
     assert world.gauges() == (0, 0, 0)
     rows = len(world.rows.subscriptions)
-    # Only after the end of the connection, the settle time ends and earlier messages are processed.
+    # The connection has ended, but the settle time ends and earlier messages are processed only now.
     world.run.readiness.settle()
     world.said.on_connected(3)
     world.said.on_subscribed("s11", 3)

@@ -288,7 +288,7 @@ def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
 
 
 def lose_the_poller(world: World, connection: Connection) -> None:
-    """Delete the poller's attribute during a call of the poller, collect garbage, and put the attribute back."""
+    """Delete the attribute `world.poller` during a call of the poller, collect garbage, and restore the attribute."""
     kept = world.poller
     del world.poller
     gc.collect()

@@ -53,7 +53,7 @@ def start(
 def spawned(
     command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start a command in a folder and a session of its own; its output is read by `Finished`."""
+    """Start a command in ``folder``, as the leader of a new session; `Finished` reads its output."""
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -81,7 +81,7 @@ class Finished:
 
     @property
     def sentences(self) -> list[str]:
-        """Lines on standard error, without the notes: those are about a busy machine, which is not the run's fault."""
+        """Lines on standard error, except the notes: these are about the machine being busy, not about the run."""
         return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
 
     @property

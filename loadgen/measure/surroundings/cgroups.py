@@ -110,7 +110,7 @@ def find(cgroup: str, mountinfo: str, pid: int, base: Path = Path("/")) -> Group
 
 
 def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Path) -> Place | None:
-    """Return the folders in the mount that shows the most levels above the process, or None if no mount shows it."""
+    """Return a process's cgroup folders, in the mount with the most levels above it, or None if no mount has them."""
     best: Place | None = None
     for mount in mounts:
         top = base / mount.point.lstrip("/")

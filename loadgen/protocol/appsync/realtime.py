@@ -148,7 +148,7 @@ class RealtimeService:
         self._sent = _NOTHING_SENT
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return ``credential`` so that it signs this service's paths; a subclass with other paths overrides this."""
+        """Return the credential to use: ``credential`` itself, unless a subclass must make it sign other paths."""
         return credential
 
     def _normal(self, channel: str) -> str:

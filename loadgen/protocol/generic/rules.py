@@ -48,7 +48,7 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
 
 
 def line_pattern(pattern: Pattern) -> "tuple[Callable[..., re.Match[bytes] | None], bool]":
-    """Return a function that matches a delivery's first line in a byte stream, and True if that line states a size.
+    """Return a function that matches a delivery's first line in a byte stream, and True if it states the event's size.
 
     The function takes the bytes and an offset. With a size, the event follows the matched line and has this size in
     bytes; without a size, the event is part of the line.

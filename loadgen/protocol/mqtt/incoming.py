@@ -159,7 +159,7 @@ class Incoming:
         self._handler.on_event(subscription_id, text, arrival_ns, read_ns)
 
     def _is_early(self, packet: Any) -> bool:
-        """Return True if only the last connection had a subscription for a message, and there is room to keep it."""
+        """Return True if a message is to be kept: the last connection had a subscription for it, and there is room."""
         former = self._former
         return former is not None and len(self._early) < _EARLY_MAX and former.find(packet.topic) is not None
 

@@ -158,7 +158,7 @@ class Outgoing:
                 released.append(acknowledgement(PUBREL, packet_id))
             else:
                 again.append((packet_id, sent_again(each.packet)))
-        # Each PUBREL sent again uses up room, too: until its PUBCOMP, the broker counts the PUBLISH as unacknowledged.
+        # Each PUBREL sent again counts against the broker's limit: its PUBLISH is unacknowledged until the PUBCOMP.
         self._room -= len(released)
         self._waiting.extendleft(reversed(again))
         return b"".join(released) + self.take(), len(released) + len(again)

@@ -146,7 +146,7 @@ class Workers(Mapping[str, WorkerState]):
         return sum(state.deliveries for state in self.values())
 
     def counts(self, worker_id: str) -> dict[str, int]:
-        """Return the number of clients of each role that a worker plays."""
+        """Return the number of clients of each role that a worker runs."""
         return dict(self._counts[worker_id])
 
     def totals(self) -> Counter[str]:

@@ -45,7 +45,7 @@ class EventsUser(User, metaclass=EventsUserMeta):
     client: JourneyClient
     #: The rows that this client takes from the run's data, such as ``self.data.people["id"]``.
     data: OwnRows
-    #: The client that this user plays: its number in the run, its group, and its place in the group.
+    #: The planned client that this user is in the run: its number, its group, and its index in the group.
     client_plan: ClientPlan
 
     def __init_subclass__(cls, **named: Any) -> None:

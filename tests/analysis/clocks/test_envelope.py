@@ -288,8 +288,8 @@ def test_around_a_jump_of_a_steady_clock_either_side_is_possible() -> None:
 def test_what_lies_beyond_the_outermost_jump_without_a_bound_of_either_kind_is_left_out() -> None:
     points = pings([0.0] * 8)
     early, late = Jump(0.0, 0.5 * SECOND, 1.0), Jump(6.5 * SECOND, 7 * SECOND, 1.0)
-    # Before the jump `early` there is no lower bound, so `_whole` leaves out that part and the jump. After `late` there
-    # are upper and lower bounds, so it stays.
+    # Before the jump `early` there is no lower bound, so `_whole` leaves out that part and the jump. After the jump
+    # `late` there are upper and lower bounds, so `late` stays.
     kept, jumps = envelope._whole(points, [early, late])
     assert jumps == [late]
     assert (len(kept.upper), len(kept.lower)) == (7, 7)

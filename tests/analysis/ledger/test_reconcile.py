@@ -253,10 +253,10 @@ def situations(draw: st.DrawFn) -> Situation:
 
 
 def owed(event_row: Row, lives: list[Row], broke: dict[tuple[int, int], bool]) -> tuple[str, Row] | None:
-    """Return the kind of loss and the row of its life if a subscription misses an event, or None if that is no loss.
+    """Return (kind of loss, row of the life that lost it) if a subscription misses an event; None if that is no loss.
 
-    A life is the time from one connect of a client to the disconnect. The rows in ``lives`` are checked one by one,
-    exactly as the definition of loss says.
+    A life lasts from one connect of the client to the end of that connection. The rows in ``lives`` are checked one by
+    one, exactly as the definition of loss says.
     """
     sent_ns = event_row["sent_ns"]
     last: Row | None = None

@@ -1,4 +1,4 @@
-"""Test that a run has the same figures whether it is read in slices or whole, and by plain numpy."""
+"""Test that a run's figures are the same when read in slices, when read whole, and by plain numpy."""
 
 import tempfile
 import threading

@@ -244,7 +244,7 @@ def drain(client: Client) -> list[dict[str, Any]]:
 
 
 def send_what_is_no_text(server: Announcement) -> None:
-    """Send bytes that are not UTF-8 as a text frame, which ends its own connection (RFC 6455, 8.1)."""
+    """Send a text frame that is not UTF-8; the server must close that connection (RFC 6455, 8.1)."""
     headers = {"x-api-key": server.api_key}
     with connect(
         server.ws_url, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers, close_timeout=1
