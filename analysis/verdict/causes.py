@@ -134,9 +134,10 @@ def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) ->
 
 
 def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding]:
-    """Return the causes, largest first, then the signs (symptoms) without a cause, then the other signs.
+    """Return the causes (largest first), then the symptoms that no cause explains, then the explained symptoms.
 
-    A sign that a cause explains keeps its severity. If that severity is `invalid`, the cause becomes `invalid` too.
+    ``signs`` are the symptoms. An explained symptom keeps its severity. If that is `invalid`, its cause becomes
+    `invalid`, too.
     """
     causes = sorted(causes, key=lambda finding: -(finding.size_ns or 0))
     unexplained, explained = [], []

@@ -159,7 +159,7 @@ INLINE Text string(Text at, Text end, int *escaped, const int nested) {
     }
 }
 
-/* Returns 1 if a string equals a token once its escapes are replaced. `at` is the position after its opening quote,
+/* Returns 1 if a string, with its escapes replaced, equals a token. `at` is the position after its opening quote,
    `closing` that of its closing quote; the string must be valid. */
 static int spells(Text at, Text closing, const JsonToken *token, int nested) {
     size_t place = 0;

@@ -104,7 +104,7 @@ class HttpConnection:
         self._tls = tls
         self._on_response: OnResponse | None = None
         self.deadline_s = 0.0
-        #: Parser of the current answer; None as long as the answer may be one that `whole_answer` parses.
+        #: Parser of the current answer, or None while `whole_answer` may still parse it.
         self._parser: HTTPResponse | None = None
         #: Bytes of the answer that were fed to the parser.
         self._parsed_bytes = 0

@@ -123,7 +123,7 @@ def test_the_model_of_powertools_accepts_the_event(
     channel = "/default/a/b" if operation == "PUBLISH" else "/default/*"
     ctx = context(operation, channel, "default", identity, {"x-tenant": "blue", "authorization": "secret"})
     ctx.events = [{"id": "1", "payload": {"text": "é"}}] if operation == "PUBLISH" else []
-    # A function receives the event after it was sent as JSON.
+    # Encode and decode the event: AWS sends it to a function as JSON.
     event = json.loads(json.dumps(lambda_event(ctx)))
     model = AppSyncEventsModel.model_validate(event)
     assert model.info.operation == operation

@@ -46,7 +46,7 @@ class QuietRelay:
                     # Leave data that has arrived unread in the sockets.
                     self.silent.wait(0.01)
                     if key.fileobj is self._listener:
-                        # The connection is accepted, as by a network, but never answered.
+                        # Accept the new connection but forward nothing, so that the client gets no answer.
                         self._connect(selector)
                     continue
                 if key.fileobj is self._listener:

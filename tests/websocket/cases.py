@@ -18,7 +18,7 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to send; with ``mask`` None it is masked as its sender must (RFC 6455, 5.3)."""
+    """A frame to send. If ``mask`` is None, it is masked if its sender is a client (RFC 6455, 5.3)."""
 
     opcode: int
     payload: bytes = b""

@@ -69,7 +69,7 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 
 def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
-    """Parse a `/proc/PID/cgroup` text; return its paths by v1 controller, and its path in v2 or None."""
+    """Parse a `/proc/PID/cgroup` text; return (the paths by v1 controller, the path in v2 or None)."""
     v1: dict[str, str] = {}
     unified = None
     for line in cgroup.splitlines():

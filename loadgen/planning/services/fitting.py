@@ -87,7 +87,7 @@ def _filled(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
 
 
 def _widened(widths: list[int], natural: Sequence[int], width: int) -> list[int]:
-    """Widen columns with the spare characters of ``width``; each character goes to the column that lacks most."""
+    """Widen columns with the spare characters of ``width``; each goes to the column that lacks the most characters."""
     for _ in range(max(0, width - _total(widths))):
         lacking = max(range(len(widths)), key=lambda place: natural[place] - widths[place])
         if natural[lacking] <= widths[lacking]:

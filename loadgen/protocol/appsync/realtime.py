@@ -156,7 +156,7 @@ class RealtimeService:
         raise NotImplementedError
 
     def _subscribes_by(self, channel: str) -> Credential:
-        """Return the credential to subscribe to a channel in its normal form."""
+        """Return the credential for subscribing to ``channel``, which must be in its normal form."""
         return self._subscribe if self._channels is None else self._channels.get(channel, self._subscribe)
 
     def _handshake_by(self, make: Callable[[dict[str, str]], Handshake]) -> Handshake:

@@ -17,7 +17,7 @@ from tests.system.harness import SMALL, STUCK_S, Finished, free_port, loadgen, o
 from tests.system.run.pages import page
 from tests.system.users.player import Player
 
-#: An address added to this machine; it depends on the process, because tests may run in parallel.
+#: An address that the tests add to this machine. It is derived from the process id, because tests may run in parallel.
 ADDRESS = f"10.99.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 PASSWORD = "hunter2-secret"
 KEY = "da2-through-a-real-proxy-26"
