@@ -138,8 +138,8 @@ class Incoming:
 
     def _deliver(self, packet: Any, arrival_ns: int, read_ns: int) -> None:
         """Pass a message to its subscription, or keep it if the client may still subscribe again to its topic."""
-        # A message without a subscription gets an empty subscription id, so that it counts as one of an unknown
-        # subscription.
+        # A message without a subscription gets an empty subscription id, so that it is counted as a message for an
+        # unknown subscription.
         subscription_id = self._topics.find(packet.topic)
         if subscription_id is None:
             if self._is_early(packet):
