@@ -55,7 +55,7 @@ def cores(value: float | None) -> str:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with ``digits`` significant digits, without an exponent; a longer whole part is kept in full."""
-    # Round first, so that 0.9997 becomes 1.00 and not 1.000.
+    # Round before counting the digits, so that 0.9997 becomes 1.00 and not 1.000.
     rounded = abs(float(f"{value:.{digits}g}"))
     whole = len(str(int(rounded))) if rounded >= 1 else 0
     return f"{value:,.{max(0, digits - whole)}f}"
@@ -112,7 +112,7 @@ def clean(text: Any) -> str:
 
 
 def printable(value: Any) -> Any:
-    """Return text without control characters except newline and tab; other types and markup are returned unchanged."""
+    """Replace the control characters in a plain string, except newline and tab; return all other values unchanged."""
     if type(value) is not str or value.isprintable():
         return value
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)

@@ -10,7 +10,7 @@ as stated.
 sides are equal, at most 5 % of the plans may ever report a change. A shift of 10 % must be found with fewer pairs than
 are planned for finding the smallest change that matters.
 
-Exits with 1 if a bar is missed.
+Exits with 1 if one of these requirements is not met.
 
     python -m benchmarks.statistics_known [clocks] [comparisons] [stopping]
 """

@@ -92,7 +92,7 @@ class _Lives:
         error, errors = codes(table, "error")
         self._failed = np.array([name is not None for name in errors], dtype=bool)[error]
         self.counts = _counts(self._code, self.names)
-        # Sorted keys (client, start of the life), to find the life that carried a delivery.
+        # Sorted keys (client, start of the connection), to find the connection that carried a delivery.
         self._clients = np.unique(self._connection)
         self._begin_ns = int(self._started_ns.min()) if len(self._started_ns) else 0
         key = self._key(self._connection, self._started_ns)
@@ -110,7 +110,7 @@ class _Lives:
         }
 
     def code_of(self, connection: Ints, at_ns: Ints) -> Ints:
-        """Return each client's remote address at a time, as an index into `names`, or -1 before its first connect."""
+        """Return each client's remote address at ``at_ns`` as an index into `names`, or -1 before the first connect."""
         if not len(self._clients):
             return np.full(len(connection), -1, dtype=np.int64)
         place = np.searchsorted(self._ordered_key, self._key(connection, at_ns), side="right") - 1
@@ -129,8 +129,8 @@ class _Publishes:
 
     def __init__(self, run: Run, window: Window | None) -> None:
         self._room = Room()
-        #: For each request: the code of its address, the response time, whether it was answered, and whether it failed.
-        #: Each dict holds the requests of one stretch of time.
+        #: A dict for each slice of the measure phase, with arrays over its requests: the address as an index into
+        #: `_names`, the response time (ns), 1 if it was answered, and 1 if it failed.
         self._kept: list[dict[str, Kept]] = []
         self._names: list[str | None] = []
         self.counts: dict[str, int] = {}
@@ -185,7 +185,7 @@ def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
 def _deliveries(
     run: Run, window: Window, lives: _Lives, addresses: list[str]
 ) -> dict[tuple[str, str], Samples]:
-    """Return latencies (ns) by (address, kind); deliveries are read in stretches of time to bound memory."""
+    """Return latencies (ns) by (address, "headline" or "service"); reads the deliveries in parts to bound memory."""
     table = run.table("subscriptions", ("subscription", "connection"))
     subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
     carrier = ints(table, "connection")[first]

@@ -18,7 +18,7 @@ Numbers = npt.NDArray[Any]
 _SHIFT = 10
 #: All integers below this have buckets of their own.
 _EXACT = 1 << 14
-#: Number of buckets for fractions between 0 and 1. Integers have no values there, so these buckets are left out.
+#: Number of buckets between 0 and 1. They would stay empty, as only integers are counted, so bucket numbers skip them.
 _FRACTIONS = int(np.float32(1).view(np.int32) >> _SHIFT) - 1
 #: Maximum number of values that are collected and sorted at once (`COLLECTED_MAX`), and number of cells into which a
 #: bucket is divided (`CELLS`).
@@ -78,11 +78,11 @@ class Histogram:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """Number of the first bucket, and the number after that of the last bucket."""
+        """Index of the first bucket, and index of the last bucket plus 1."""
         return self._first, self._first + len(self._counts)
 
     def add_to(self, counts: Ints, first: int) -> None:
-        """Add this histogram's counts to ``counts``, which begin at the bucket ``first``."""
+        """Add this histogram's counts to ``counts``, an array whose first element is the bucket ``first``."""
         begin, stop = self.ends
         counts[begin - first : stop - first] += self._counts
 
@@ -91,9 +91,10 @@ class Selection:
     """Finds the numbers at given ranks: call `take` for all numbers, then `turn`, and repeat both until `done`."""
 
     def __init__(self, parts: Sequence[tuple[Histogram, int]], ranks: Ints) -> None:
-        """Begin with each part's histogram and weight: 1 to add the part's numbers, -1 to subtract them.
+        """Start the search for the numbers at ``ranks``, from histograms of all the numbers.
 
-        ``ranks`` count from 1 on among the numbers that remain after the subtraction.
+        ``parts`` are pairs of a histogram and its weight: 1 to add the histogram's numbers, -1 to remove them.
+        ``ranks`` count from 1 on among the numbers that remain after the removal.
         """
         filled = [histogram.ends for histogram, _ in parts if histogram.count]
         first, end = min(begin for begin, _ in filled), max(stop for _, stop in filled)
@@ -120,8 +121,9 @@ class Selection:
         self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
         self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
         self._there, self._remaining = added[needed] + removed[needed], remaining[needed]
-        #: Maps each bucket to its bracket, or to -1 if the bucket holds no sought rank. Later readings divide the
-        #: brackets into cells; each table in `_levels` maps the cells of one reading to new brackets in the same way.
+        #: Maps each histogram bucket to the index of its bracket, or to -1 if no sought number is in the bucket. If a
+        #: bracket is still too large, a reading of all numbers divides it into cells. `_levels` then has a table that
+        #: maps the cells to smaller brackets in the same way.
         self._by_bucket = np.full(end - first, -1, dtype=np.int64)
         self._by_bucket[needed] = np.arange(len(needed))
         self._levels: list[tuple[Ints, Ints, Ints]] = []
@@ -135,7 +137,7 @@ class Selection:
         return not len(self._place)
 
     def take(self, values: Numbers, weight: int = 1) -> None:
-        """Take in a batch of numbers; before each `turn`, all numbers of all parts must have been taken in."""
+        """Process a batch of the numbers. Call this for all numbers of all histograms before each `turn`."""
         if not len(values):
             return
         bracket = self._by_bucket[bucket(values) - self._first]
@@ -164,8 +166,8 @@ class Selection:
     def _settle(self, table: Ints, places: Ints) -> None:
         """Resolve the ranks whose bracket holds a single number, and prepare the next reading for the other ranks.
 
-        ``table`` is the last of the tables that map a number to its bracket. ``places`` has the index of each bracket
-        in ``table``.
+        A bracket is a range of numbers in which a sought number lies. ``table`` maps the buckets or cells of the last
+        reading to brackets, and ``places`` has the index of each bracket in ``table``.
         """
         known = self._width[self._bracket] == 1
         self.found[self._place[known]] = self._low[self._bracket[known]]
@@ -182,7 +184,7 @@ class Selection:
             )
 
     def _divide(self) -> None:
-        """Narrow the search: each cell that contains a sought rank becomes a bracket, the range searched next."""
+        """Narrow the search: the next reading searches only the cells in which a sought number lies."""
         up_to = np.cumsum(self._cells_remaining.reshape(-1, CELLS), axis=1)
         cell = np.array(
             [

@@ -61,7 +61,7 @@ class Marks:
         return bool(self._count[self._place[group.number]])
 
     def tolist(self) -> list[bool]:
-        """Return a list with True for each marked row and False for each other row."""
+        """Return a bool for each row, in the order of the file: True if it is marked."""
         return [flag for group in self._groups for flag in self.of(group).tolist()]
 
     def _unpacked(self, place: int) -> Flags:

@@ -83,7 +83,7 @@ def label_time(axes: Axes) -> None:
 def unit_of(axis: Axis) -> Unit:
     """Return the unit of the numbers on an axis, found by its formatter and its label.
 
-    An x axis without a label is a time axis, like that of the axes below it.
+    An x axis without a label is a time axis: of charts stacked above each other, only the lowest has the label.
     """
     formatter = axis.get_major_formatter()
     if isinstance(formatter, UnitFormatter):
@@ -115,7 +115,7 @@ def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
 
 
 def milliseconds_tick(milliseconds: float) -> str:
-    """Return a tick's label with its unit; short, since ticks are round numbers."""
+    """Return a tick's label with a unit; six digits are enough, since ticks are round numbers."""
     for factor, unit in ((1e-3, "s"), (1, "ms"), (1e3, "µs")):
         if abs(milliseconds) * factor >= 0.9995:
             return f"{milliseconds * factor:g} {unit}"

@@ -10,7 +10,7 @@ from analysis.plots.axes import SECOND_NS, UnitFormatter, label_time, origin_of,
 
 
 def ledger(run: Run) -> Figure | None:
-    """Expected deliveries by the second in which their event was due, and the share of them that was not in time.
+    """Plot expected deliveries by the second in which their event was due, and the share that was late or lost.
 
     Returns None if everything arrived in time: the report's table already says so.
     """

@@ -97,7 +97,7 @@ def _lines(axes: Axes) -> Iterator[dict[str, Any]]:
 
 
 def _chosen(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the indices of the lowest and highest value in each of many stretches, ascending: no peak is lost."""
+    """Return the sorted indices of the lowest and highest value in each of many sections, to keep every peak."""
     edges = np.linspace(0, len(values), POINTS_MAX // 2 + 1).astype(np.int64)
     known = np.where(np.isnan(values), 0.0, values)
     places = {0, len(values) - 1}

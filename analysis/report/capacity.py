@@ -1,4 +1,4 @@
-"""Show the result of a capacity search as sentences, knee plot and HTML page, from capacity.json alone."""
+"""Show the result of a capacity search as sentences, a plot and an HTML page, from capacity.json alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def render(content: Mapping[str, Any], svg: str) -> str:
-    """Return the page, with the knee plot as SVG."""
+    """Return the HTML page; ``svg`` is the plot of latency and loss against load."""
     return template("capacity.html").render(
         content=content,
         sentences=sentences(content),
@@ -117,7 +117,7 @@ def _deliveries(content: Mapping[str, Any], load: float | None) -> str:
 
 
 def knee(content: Mapping[str, Any]) -> Figure:
-    """Return the knee plot: latency and loss against load, one mark per trial, with the limit's interval shaded."""
+    """Return the plot of latency and loss against load, with a mark per trial; the interval of the limit is shaded."""
     figure, (above, below) = style.new_figure(2, 5.5, sharex=True)
     rows = [row for row in content["trials"] if row.get("p99_ns") is not None]
     for name, colour in (("p50_ns", style.SKY), ("p99_ns", style.BLUE)):

@@ -1,4 +1,4 @@
-"""Remarks on features of brokers only: shared subscriptions, kept sessions, and messages that are not measured."""
+"""Remarks on features that only message brokers have: shared subscriptions, kept sessions, unmeasured messages."""
 
 from collections.abc import Iterator
 from typing import Any

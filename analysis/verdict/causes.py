@@ -31,9 +31,10 @@ _NAMES = {
     "memory": "the lack of memory",
     "steal": "the steal",
 }
-#: Subjects of the causes that explain a finding on a busy CPU, whatever the `size_ns` of the cause.
+#: Causes with these subjects explain any finding on a busy CPU, whatever their duration (`size_ns`).
 _OF_CPU = ("throttling", "steal")
-#: A symptom may exceed its cause by this factor plus at most this time, as other delays add to it.
+#: A cause of duration d explains a symptom of at most `_SLACK` * d + min(`_SLACK_NS`, d), as other delays add to the
+#: symptom.
 _SLACK, _SLACK_NS = 1.2, 50_000_000
 
 
@@ -133,9 +134,10 @@ def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) ->
 
 
 def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding]:
-    """Return the causes, largest first, then the signs (symptoms) without a cause, then the other signs.
+    """Return the causes (largest first), then the symptoms that no cause explains, then the explained symptoms.
 
-    A sign that a cause explains keeps its severity. If that severity is `invalid`, the cause becomes `invalid` too.
+    ``signs`` are the symptoms. An explained symptom keeps its severity. If that is `invalid`, its cause becomes
+    `invalid`, too.
     """
     causes = sorted(causes, key=lambda finding: -(finding.size_ns or 0))
     unexplained, explained = [], []
@@ -152,7 +154,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
 
 
 def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
-    """Return the index of the smallest cause that explains ``sign``, or None; ``causes`` are sorted, largest first."""
+    """Return the index of the smallest of ``causes`` (sorted, largest first) that explains a symptom, or None."""
     for place in range(len(causes) - 1, -1, -1):
         cause = causes[place]
         if cause.subject in _NAMES and (

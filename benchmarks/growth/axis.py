@@ -12,7 +12,7 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of cost along an axis; ``total`` takes n and the value in the table, and returns the cost of all n."""
+    """A kind of cost along an axis; ``total`` takes n and the measured value and returns the total cost at n."""
 
     name: str
     unit: str
@@ -67,7 +67,7 @@ def verdict(exponent: float | None) -> str:
 
 
 def markdown(axis: Axis) -> str:
-    """Return the axis as a table with its verdicts."""
+    """Return the axis in Markdown: a table of the costs, and a verdict on the growth of each."""
     names = [f"{measure.name} ({measure.unit})" for measure in axis.measures]
     lines = [f"## {axis.name}", "", f"{axis.note}.", "", "| " + " | ".join((axis.n, *names)) + " |"]
     lines.append("|" + "---:|" * (len(names) + 1))

@@ -1,4 +1,4 @@
-"""The starting axes: work that is done once, before or after a run."""
+"""How the cost of work that is done once, before or after a run, grows with the size of the run."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Run an area's tests on one mutant, in a separate process with limits on time and memory."""
+"""Run the tests of one area of the code on one mutant, in a separate process with limits on time and memory."""
 
 import gc
 import importlib

@@ -25,7 +25,7 @@ FEWEST_EVENTS = 4
 
 @dataclass(frozen=True)
 class Pattern:
-    """How events reach a subscriber: frames per write, and the most frames per read at which a figure is valid."""
+    """How events reach a subscriber: frames per write, and the most frames per read in a valid measurement."""
 
     name: str
     frames_per_write: int
@@ -41,7 +41,7 @@ FAN_OUT_2KB = Pattern("fan-out, real payload of 2 KB", 1, 1.15, REAL_2KB)
 
 
 def frames(one: Running, pattern: Pattern) -> int:
-    """Return the number of frames that one event makes for all subscribers."""
+    """Return the number of frames that the sender sends to all subscribers together for one of the order's events."""
     return pattern.frames_per_write * one.subscribers
 
 
@@ -59,14 +59,14 @@ def half_busy_rate(one: Running, pattern: Pattern, first: float | None = None) -
 
 
 def paced(rate: float, pattern: Pattern, seconds: float) -> Order:
-    """Return the order for ``rate`` events per second, for at least ``seconds`` and at least a few events."""
+    """Return the order to send ``rate`` events per second for ``seconds``, or longer until `FEWEST_EVENTS` are sent."""
     seconds = max(FEWEST_EVENTS, math.ceil(seconds * rate)) / rate
     return Order(rate, pattern.frames_per_write, seconds, pattern.payload)
 
 
 @dataclass
 class Row:
-    """The results of one receiver in one pattern, one phase per round."""
+    """The results of one receiver in one pattern; `phases` has one result per round."""
 
     name: str
     pattern: Pattern
@@ -74,7 +74,7 @@ class Row:
     frames_per_read: list[float] = field(default_factory=list)
 
     def add(self, one: Running, phase: Phase) -> str | None:
-        """Add the phase of a round, once the receiver has stopped; return the error in the figure, or None."""
+        """Add the result of a round, once the receiver has stopped; return an error if the receiver was late."""
         self.phases.append(phase)
         per_read = one.frames_per_read(phase)
         if per_read is None:
@@ -131,7 +131,7 @@ class Row:
 
 @dataclass
 class Compared:
-    """The rows of receivers by (name, pattern), and the errors in them."""
+    """The results of the receivers by (receiver, pattern), and the errors that make results wrong."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -171,7 +171,7 @@ def _compare(
 ) -> None:
     rows, wrong = compared.rows, compared.wrong
     rates: dict[tuple[str, str], float] = {}
-    #: By receiver and frames per write: the rate found for the previous pattern, at which the next search begins.
+    #: Start value for the search of a rate, by (receiver, frames per write): the rate found for the last such pattern.
     similar: dict[tuple[str, int], float] = {}
     failed: set[str] = set()
     for number in range(1, rounds + 1):
@@ -207,7 +207,7 @@ def _compare(
 
 
 def _for_peers(pattern: Pattern) -> bool:
-    """Return True for the patterns in which other tools are measured: one event a write, in small frames."""
+    """Return True if other load testing tools are measured in this pattern, too: one small frame per write."""
     return pattern in (FAN_OUT, FAN_OUT_REAL)
 
 

@@ -1,4 +1,4 @@
-"""The events that receivers are measured with: our own padding, and JSON as an application sends it."""
+"""The events that receivers are measured with: JSON like an application's, or the load generator's padding."""
 
 import json
 from collections.abc import Callable

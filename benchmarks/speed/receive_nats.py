@@ -1,4 +1,4 @@
-"""Deliveries of NATS over WebSocket per CPU-second: ours with recording, the C reader as the limit, and nats-py."""
+"""Compare receivers of NATS over WebSocket by deliveries per CPU second: ours, nats-py and, as the limit, one in C."""
 
 from receive import receivers
 

@@ -1,4 +1,4 @@
-"""The result of one section of the speed benchmark: figures, a table of details, its bars, and errors."""
+"""The result of one section of the speed benchmark: figures, a table of details, required values, and errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ class Options:
     """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end.
 
     ``rounds`` is the number of times that our tool and the limit (the C program) are measured. ``only`` has words that
-    select receivers by their names; if it is empty, all are measured. ``checkouts`` are other working copies to measure
-    in turns with this one, in sections that can do that.
+    select receivers by their names; if it is empty, all are measured. ``checkouts`` are other working copies of the
+    repository, measured alternately with this one in sections that support it.
     """
 
     seconds: float
@@ -52,9 +52,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar: ``value`` must be at least ``bound`` or, if ``at_most`` is True, at most ``bound``.
+    """A requirement: ``value`` must be at least ``bound``, or at most ``bound`` if ``at_most`` is True.
 
-    ``value`` is None if it was not measured.
+    ``value`` is None if the figure was not measured.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """True if the bar is met, or None if there is no value."""
+        """True if the requirement is met, or None if there is no value."""
         if self.value is None:
             return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound
@@ -73,9 +73,10 @@ class Bar:
 
 @dataclass
 class Section:
-    """One table. ``missing`` names tools that are not installed, ``failures`` the errors in figures.
+    """One table of the benchmark's report, with its figures and required values.
 
-    ``interrupted`` is True if Ctrl-C ended the section, which then has only the figures until that moment.
+    ``missing`` names tools that are not installed; ``failures`` describes figures that could not be measured or are
+    wrong. ``interrupted`` is True if Ctrl-C ended the section, which then has only the figures until that moment.
     """
 
     title: str

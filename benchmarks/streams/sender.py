@@ -30,7 +30,7 @@ _TICK_S = 0.0005
 
 @dataclass(frozen=True)
 class Order:
-    """What to send: the size of events, their rate (None for as fast as they are read), and the events per write."""
+    """What to send: the events' size, their rate (None for as fast as the receiver reads), and the events per write."""
 
     per_s: float | None
     seconds: float

@@ -25,7 +25,7 @@ def test_each_inbox_gets_its_events(load_run: LoadRun) -> None:  # noqa: F811
     admitted = []
 
     def on_subscribe(ctx):
-        """The handler under test, as the deployed API has one in JavaScript."""
+        """The handler under test, in Python; the deployed API has the same in JavaScript."""
         admitted.append(ctx.info.channel.path)
 
     with LocalEventApi([Namespace("chat", on_subscribe=on_subscribe)]) as api:

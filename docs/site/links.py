@@ -23,7 +23,7 @@ class Link:
 
     @property
     def path(self) -> str:
-        """The target without its anchor; empty if the link stays within the page."""
+        """The target without its `#` fragment; empty if the link stays within the page."""
         return self.target.split("#", 1)[0]
 
     @property

@@ -26,10 +26,10 @@ from loadgen.targets import protocol_of
 
 #: Exit codes of runs with a readable record. For other codes only the text of the failure is kept.
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
-#: Maximum number of characters of a failed run's last words that the record keeps.
+#: Maximum number of characters of a failed run's last output that the record keeps.
 _WORDS_MAX: Final = 1000
-#: The services that this machine can serve, each with a URL that selects its protocol. The scenario is checked by that
-#: protocol's rules. None stands for the embedded server.
+#: Services that `loadgen choose` can run on this machine, each with a URL whose protocol's rules the scenario is
+#: checked by. None stands for the embedded server.
 _LIKE: Final = {
     "appsync-events": None,
     "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",
@@ -156,7 +156,7 @@ class Comparison:
             return shlex.join(
                 self._arguments(service, local.Address(("--target", _shown(service, protocol))))
             )
-        # `loadgen run` cannot start the local server of a service, but `loadgen choose` does.
+        # The service runs on a local server, which `loadgen choose` can start and `loadgen run` cannot.
         sets = [part for item in self.overrides for part in ("--set", item)]
         name = f"{service.local}?{service.query}" if service.query else service.local
         said = shlex.join([name, *service.options]) if service.options else name

@@ -51,6 +51,6 @@ def costs(service: str, run: ResolvedRun, month: Month, own: tuple[Path, ...] = 
 
 
 def _cost(found: dict[str, Any]) -> Cost:
-    # The hour's cost is computed from the month's and so is as certain (`sure`) as the month's.
+    # `sure` tells if a cost is certain. An hour's cost is computed from the month's, so it is as certain.
     hour = {**found["hour"], "sure": found["month"]["sure"]}
     return msgspec.convert({**found, "hour": hour}, Cost)

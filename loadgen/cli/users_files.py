@@ -26,7 +26,7 @@ def loads(request: RunOptions) -> bool:
 
 
 def problem(request: RunOptions) -> str | None:
-    """Return why the request's options do not fit its locustfile, or None."""
+    """Return why the locustfile cannot be loaded, or which option needs a locustfile, or None if all is well."""
     if is_locustfile(request.scenario):
         if not Path(str(request.scenario)).is_file():
             return f"{request.scenario}: there is no such file"

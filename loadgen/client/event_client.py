@@ -71,10 +71,10 @@ class EventClient:
     ) -> None:
         """Make the client, not yet connected.
 
-        ``channels`` are the channels to subscribe to; some services need them when the connection opens. ``on_failed``
-        is called with an error of the harness that ended the connection. ``dialer`` opens the socket; the default one
-        may connect to any host, since the user has named the target. ``frames`` collects the sent and received
-        messages.
+        ``channels`` are the channels to subscribe to; some services need them when the connection opens. If an error in
+        the harness itself ends the connection, ``on_failed`` is called with that error. ``dialer`` opens the socket;
+        the default one may connect to any host, since the user has named the target. ``frames`` collects the sent and
+        received messages.
         """
         self._service = service
         self._frames = frames
@@ -88,7 +88,7 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` is then the reason.
         self.ended = Event()
         self.why = ""
-        #: The reason, if undecodable bytes ended the connection, else empty.
+        #: Why the connection ended, if the reason was bytes that cannot be decoded; else empty.
         self._broken = ""
         self.deviations: list[str] = []
         handshake = service.handshake(channels)
@@ -196,7 +196,7 @@ class EventClient:
         self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """Pass the body of a delivered event to the callback; the event's stamp is outside its body."""
+        """Pass the body of a delivered event to the callback; the stamp, sent outside the body, is dropped."""
         self.on_event(subscription_id, event.body.decode(errors="replace"), arrival_ns, read_ns)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
@@ -282,7 +282,8 @@ class EventClient:
         return answer
 
     def _answer(self, name: str) -> AsyncResult:
-        # An unexpected or second answer sets a new result that nothing waits for.
+        # If nothing awaits this answer (it is unexpected, or the second one), the caller sets a new result that is
+        # never read.
         return self._answers.pop(name, AsyncResult())
 
     def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:

@@ -21,7 +21,7 @@ OnTrouble = Callable[[int, str], None]
 
 
 class Maker(Protocol):
-    """Makes the credentials of clients by one login."""
+    """Makes each client's credential, as a `login` of the scenario says."""
 
     def of(self, number: int, values: Values) -> Any:
         """Return the credential of the client with the global number ``number``; may block, to limit the login rate.

@@ -31,7 +31,10 @@ def announce(words: tuple[str, ...]) -> None:
 
 
 def text_or_variable(text: str | None, variable: str | None) -> Callable[[Values], str]:
-    """Return a function that fills a text with a client's values, or that returns the value of a variable.
+    """Return a function that takes a client's values and returns the text to send.
+
+    If ``text`` is given, it is a template that the function fills with the values. Otherwise the function always
+    returns the value of the environment variable ``variable``.
 
     Raises:
         CredentialError: the variable is not set.

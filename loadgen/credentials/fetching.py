@@ -40,7 +40,7 @@ class ClientToken:
 
 
 class Pace:
-    """Spaces turns evenly, so that there are at most ``per_s`` of them in a second."""
+    """Spaces token fetches evenly, at most ``per_s`` a second: call `wait` before each."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Final
 
-#: Renewal begins between these shares of a token's lifetime.
+#: A token is renewed when a share of its lifetime between these two has passed.
 EARLIEST: Final = 0.5
 LATEST: Final = 0.8
 

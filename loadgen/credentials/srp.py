@@ -35,13 +35,13 @@ N_3072: Final = int(
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of SRP-6a, its hash, and the form in which numbers are hashed."""
+    """The parameters of SRP-6a: the prime N, the generator g, the hash, and how numbers are encoded for hashing."""
 
     n: int
     g: int
     digest: Callable[[bytes], Any]
     pad: Callable[[int], bytes]
-    #: Encodes N itself for hashing; `pad` encodes all other numbers.
+    #: Encodes the group's prime N as bytes for hashing; `pad` encodes all other numbers.
     pad_n: Callable[[int], bytes]
 
     def hash(self, *parts: bytes) -> int:
@@ -95,7 +95,7 @@ class Exchange:
         return f"{self._public:x}"
 
     def key(self, user: str, salt: str, public_b: str) -> bytes:
-        """Return the session key that the user pool derives too; raises ValueError if the challenge is not valid."""
+        """Return the session key, which the user pool derives as well; raises ValueError for an invalid challenge."""
         inner = hashlib.sha256(f"{self._pool}{user}:{self._password}".encode()).digest()
         x = COGNITO.hash(signed_bytes(int(salt, 16)), inner)
         premaster, u = COGNITO.premaster(self._a, self._public, int(public_b, 16), x)

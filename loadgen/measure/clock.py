@@ -25,7 +25,8 @@ class Reading(NamedTuple):
     """The times of the wall clock and of CLOCK_MONOTONIC_RAW, which is never slewed, at the same moment."""
 
     real_ns: int
-    #: None if the system lacks this clock, or if the process was interrupted during every attempt to read both.
+    #: CLOCK_MONOTONIC_RAW, or None if the system lacks it or if each attempt to read both clocks at once was
+    #: interrupted.
     raw_ns: int | None
 
 

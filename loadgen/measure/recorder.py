@@ -65,9 +65,9 @@ class Recorder:
 
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
-    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` lets only one of
-    them write at a time; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks``
-    get figures during the run.
+    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` keeps that thread
+    and the event loop from writing at the same time; it must be a native lock, not gevent's, if ``run_in_thread`` uses
+    a native thread. ``sinks`` get figures during the run.
     """
 
     def __init__(
@@ -105,7 +105,8 @@ class Recorder:
         #: The buffer that C fast paths write deliveries into, or None if `loadgen.native` was not built.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._publishes = buffer()
-        #: Records a run of events; see `publishes.PublishBuffer.add`, and `publishes.record`.
+        #: Records consecutive events of a publish request with one outcome; see `publishes.PublishBuffer.add` and
+        #: `publishes.record`.
         self.publish: Callable[..., None] = self._publishes.add
         #: The buffer in which C code records the publishes that it sends, or None if `loadgen.native` was not built.
         self.native_publishes = self._publishes if isinstance(self._publishes, native.PublishRows) else None
@@ -223,7 +224,7 @@ class Recorder:
         return _Seen(self._sinks, list(self.slow))
 
     def _on_backpressure(self) -> None:
-        """Write the oldest buffer now, in the event loop, since buffers fill faster than the thread writes them."""
+        """Write the oldest buffer here, in the event loop: buffers fill faster than the writing thread empties them."""
         if self._seen is None:
             self._seen = self._begin()
         try:
@@ -242,7 +243,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); only count probes and other runs' events.
+        """Return this run's deliveries in shape (columns, n). Probes and events of other runs are counted and left out.
 
         The array is valid until the next call: new memory for each would cost as much as the rest of the writing.
         """
@@ -268,7 +269,7 @@ class Recorder:
 
 
 class _Tagged:
-    """An HDR histogram and the numbers of values that it could not hold."""
+    """An HDR histogram, and counts of the values that were negative or too large for it."""
 
     def __init__(self) -> None:
         self.histogram = histograms.new_histogram()
@@ -281,7 +282,7 @@ class _Tagged:
 
 
 class _Seen:
-    """Sums and histograms over the deliveries of one interval, which are added in pieces."""
+    """Sums and histograms over the deliveries of one interval; `deliveries` adds a part of these deliveries."""
 
     def __init__(self, sinks: Sinks, slow: list[int]) -> None:
         self._slow = slow
@@ -330,7 +331,7 @@ class _Seen:
             self._uncertain = _Tagged(), _Tagged()
         longest, shortest = self._uncertain
         longest.record(latency_ns[uncertain])
-        # A histogram cannot hold negative values, and leaving them out would shift its percentiles.
+        # Count negative latencies as 0: a histogram cannot hold them, and leaving them out would shift its percentiles.
         shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
 
     def shortest(self) -> str | None:

@@ -27,6 +27,6 @@ class Sinks:
     running: RunningStatistics | None = None
     #: True to build `Interval.shortest_histogram`, which costs as much as the other histograms.
     shortest: bool = False
-    #: Returns the current estimate of the master's clock minus this process's, in ns. Histograms and reports use it,
-    #: the record's rows do not.
+    #: Returns the current estimate of the master's clock minus this process's, in ns. Histograms and live reports are
+    #: corrected by it; the rows written to disk are not.
     clock_offset_ns: Callable[[], int] = same_clock

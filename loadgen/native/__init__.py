@@ -87,7 +87,7 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
 if not TYPE_CHECKING and not available:
 
     class _NotBuilt:
-        """Placeholder for the extension's types, which are never instantiated if it is not built."""
+        """Stands for each type of the extension if the extension is not built; it is never instantiated."""
 
     Block = DeliveryFastPath = FastPath = Lane = PacketFastPath = Poller = PublishRows = Rows = _NotBuilt
     PublishLane = Template = TemplateFastPath = Tls = TlsContext = _NotBuilt

@@ -1,4 +1,5 @@
-/* Strings of JSON on the two levels of `json_scan.c`, which compiles these functions into its own. */
+/* Functions for JSON strings, for inclusion in `json_scan.c`. `nested` is 1 if the JSON text itself is the content of a
+   JSON string, so that its backslashes are doubled. */
 #ifndef LOADGEN_JSON_STRING_H
 #define LOADGEN_JSON_STRING_H
 
@@ -17,7 +18,7 @@ INLINE Text plain(Text at, Text end) {
     const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), spaces = _mm_set1_epi8(' ');
     while (end - at >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)at);
-        /* Compared as signed numbers, control characters and all bytes of characters outside ASCII are less than a
+        /* The comparison is signed, so control characters and all bytes from 0x80 on (outside ASCII) are less than a
            space. */
         __m128i others = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
         int mask = _mm_movemask_epi8(_mm_or_si128(others, _mm_cmplt_epi8(bytes, spaces)));
@@ -64,8 +65,8 @@ static int hexadecimal(Text at, Text end) {
     return value;
 }
 
-/* Reads the digits of `\uXXXX`, and the second half of a surrogate pair, which begins with `slashes` backslashes. Sets
-   `character`. */
+/* Reads the digits of `\uXXXX`. If they are the first half of a surrogate pair, also reads the second half, whose
+   escape begins with `slashes` backslashes. Sets `character`. */
 static Text unicode(Text at, Text end, int slashes, int *character) {
     int code = *character = hexadecimal(at, end);
     if (code < 0 || (code >= 0xdc00 && code <= 0xdfff)) return NULL;
@@ -79,8 +80,8 @@ static Text unicode(Text at, Text end, int slashes, int *character) {
     return at + 4;
 }
 
-/* Reads an escape of a string, from the position after its backslash (after both backslashes if nested), and sets
-   `character`. */
+/* Reads an escape of a string and sets `character`. Begins after the backslash of the escape. In a nested string, an
+   escape has two backslashes; begins after both. */
 static Text escape(Text at, Text end, int nested, int *character) {
     if (at == end) return NULL;
     unsigned char kind = *at++;
@@ -102,13 +103,13 @@ static Text escape(Text at, Text end, int nested, int *character) {
             break;
         case 'u':
             return unicode(at, end, nested ? 2 : 1, character);
-        case '\\': /* if nested: begins the outer escape of the character that the inner text escapes */
+        case '\\': /* if nested: the outer string escapes the escaped character, too, as in `\\\"` */
             if (nested) {
                 if (at == end || (*at != '"' && *at != '\\' && *at != '/')) return NULL;
                 kind = *at++;
             }
             break;
-        case '"': /* if nested: a quote that ends the outer string */
+        case '"': /* if nested: this quote ends the outer string */
             if (nested) return NULL;
             break;
         case '/':
@@ -120,8 +121,8 @@ static Text escape(Text at, Text end, int nested, int *character) {
     return at;
 }
 
-/* Reads an escape of the outer string that stands for a plain character of the inner text, from the position after
-   its backslash. */
+/* In nested text, reads an escape with a single backslash, from the position after it. Such an escape was added by the
+   outer string and stands for an unescaped character of the inner text. */
 static Text outer_escape(Text at, Text end, int *character) {
     if (*at == '/') {
         *character = '/';
@@ -132,7 +133,8 @@ static Text outer_escape(Text at, Text end, int *character) {
     return *character < 0x20 || *character == '"' || *character == '\\' ? NULL : at;
 }
 
-/* Reads an escape of either level, from its backslash; at least one byte must follow the backslash. */
+/* Reads an escape of plain text or, if `nested`, of nested text, from its first backslash. At least one byte must
+   follow that backslash. */
 INLINE Text any_escape(Text at, Text end, const int nested, int *character) {
     if (!nested) return escape(at + 1, end, 0, character);
     return at[1] == '\\' ? escape(at + 2, end, 1, character) : outer_escape(at + 1, end, character);
@@ -157,7 +159,7 @@ INLINE Text string(Text at, Text end, int *escaped, const int nested) {
     }
 }
 
-/* Returns 1 if a string equals a token once its escapes are replaced. `at` is the position after its opening quote,
+/* Returns 1 if a string, with its escapes replaced, equals a token. `at` is the position after its opening quote,
    `closing` that of its closing quote; the string must be valid. */
 static int spells(Text at, Text closing, const JsonToken *token, int nested) {
     size_t place = 0;

@@ -1,4 +1,4 @@
-/* Finds a subscription's number by the name that messages of a service contain, such as an id, a channel or a topic. */
+/* Finds a subscription's number by the name in a received message: a subscription id, a channel or a topic. */
 #ifndef LOADGEN_NAMES_H
 #define LOADGEN_NAMES_H
 

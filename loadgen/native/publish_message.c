@@ -93,7 +93,8 @@ static int append_escaped(const unsigned char *at, size_t length) {
     return 0;
 }
 
-/* Appends an event and sets `size` to its bytes. `parts` is its body `(head, tail, room)`, see
+/* Appends an event and sets `size` to its bytes. `parts` is the event's body: (text before the numbers of the stamp,
+   text after them, number of characters of numbers and padding, or None without padding); see
    `loadgen.payloads.stamping.Parts`. */
 static int append_event(PyObject *parts, const char *numbers, size_t length, int64_t *size) {
     if (!PyTuple_CheckExact(parts) || PyTuple_GET_SIZE(parts) != 3 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 0)) ||

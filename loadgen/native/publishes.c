@@ -1,11 +1,13 @@
-/* The buffer in which publish requests are recorded: a row for each run of events, and the size of each event.
+/* The buffer in which publish requests are recorded: a row for each run of events (consecutive events of a request with
+   the same outcome), and the size of each event.
 
    The columns of a row are those of `loadgen.measure.publishes.COLUMNS`, in that order. A text is stored as its index
    in the list of texts. `publishes_add` writes either the whole row or nothing, and runs no Python code after it has
    read its arguments.
 
-   The receive thread settles the publishes of lanes (`publish_lane.c`). It does not hold the GIL, which the list of
-   texts needs, so these publishes become rows only when the buffer is taken. */
+   When the receive thread reads the answer to a publish sent from C (`publish_lane.c`), it moves the publish to the list
+   `settled`. It does not hold the GIL, which the list of texts needs, so rows are made from `settled` only when the
+   buffer is taken. */
 #include "publishes.h"
 
 #define COLUMNS 17
@@ -107,7 +109,7 @@ static int place_of(PublishRows *self, PyObject *text, int64_t *place) {
         Py_XDECREF(number);
         return -1;
     }
-    /* If this fails, the list holds a text that no row refers to, which does no harm. */
+    /* If adding the text to the dict fails, the list holds a text that no row refers to, which does no harm. */
     int failed = PyDict_SetItem(self->places, text, number);
     Py_DECREF(number);
     *place = next;
@@ -177,8 +179,8 @@ static int append_settled(PublishRows *self, const OpenPublish *publish) {
     return 0;
 }
 
-/* Appends the publishes that lanes have settled. Returns -1 with an exception set; the publishes not yet appended then
-   stay settled. */
+/* Appends rows for the publishes in `settled`, which the service has accepted. If that fails, returns -1 with an
+   exception set and keeps the rest in `settled`. */
 static int append_all_settled(PublishRows *self) {
     pthread_mutex_lock(&self->lock);
     OpenPublish *first = self->settled, **end = self->settled_end;
@@ -212,7 +214,7 @@ static PyObject *publishes_take_accepted(PyObject *object, PyObject *Py_UNUSED(i
 
 static PyObject *publishes_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     PublishRows *self = (PublishRows *)object;
-    /* Creating these objects may start a garbage collection, which may run any Python code. */
+    /* Create all objects first: creating one may start a garbage collection, which may run any Python code. */
     PyObject *places = PyDict_New(), *texts = PyList_New(0), *taken = PyTuple_New(3);
     if (places == NULL || texts == NULL || taken == NULL) goto failed;
     /* From here on no Python code runs, and if a step fails, no row is lost. */

@@ -53,7 +53,7 @@ static long control(BIO *bio, int command, long number, void *pointer) {
     return command == BIO_CTRL_FLUSH;
 }
 
-/* Returns the BIO method of these connections, or NULL if out of memory. Needs the GIL. */
+/* Returns the OpenSSL method table of this custom BIO, or NULL if out of memory. Needs the GIL. */
 static const BIO_METHOD *method_of_ends(void) {
     static BIO_METHOD *method;
     if (method == NULL) {

@@ -18,7 +18,7 @@ typedef struct {
     size_t output_size, output_room;
 } TlsEnds;
 
-/* Returns a new BIO that reads and writes here, or NULL if out of memory. Needs the GIL. */
+/* Returns a new BIO (OpenSSL's I/O object) that reads and writes `self`, or NULL if out of memory. Needs the GIL. */
 BIO *tls_ends_bio(TlsEnds *self);
 
 /* Keeps the input that OpenSSL has not read for the next call. Returns -1 if out of memory. */

@@ -36,7 +36,7 @@ def decoded(text: str | bytes) -> Any:
 
 
 def canonical_bytes(value: Any) -> bytes:
-    """Return decoded values as text that is the same for all texts with the same values."""
+    """Return a decoded value as canonical JSON: equal values give the same text, however they were written."""
     return _encode(value)
 
 

@@ -1,4 +1,4 @@
-"""Plans for making the bodies of a group's events, as part of a resolved run."""
+"""Settings from which a worker makes the payloads of a client group's events."""
 
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ Payload = Template | Lines | Sizes | None
 
 
 class SizeShare(Struct, frozen=True):
-    """A share of a group's events with about the same size; the shares add up to 1."""
+    """The share of a group's events that have about the same size; the shares of all sizes add up to 1."""
 
     bytes: Annotated[float, Meta(gt=0, le=_MOST_BYTES)]
     """Mean size of the events in this share."""

@@ -16,7 +16,7 @@ from loadgen.scenario import Scenario
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000
-#: Number of values in a portrait's load curve.
+#: Number of values in the load curve that `loadgen scenarios` shows for a scenario.
 CURVE_COLUMNS = 60
 
 
@@ -67,7 +67,7 @@ class Portrait:
         return self.events.peak <= self.events.mean * (1 + 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this description of a scenario as JSON values; parts copied from its file keep their keys."""
+        """Return this description as JSON values; the parts copied from the scenario file keep the keys of the file."""
         resolved = self.scenario.resolved()
         return {
             "name": self.scenario.name,
@@ -125,7 +125,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         scenario=scenario,
         path=path,
         command=f"loadgen run {shlex.quote(name_or_path)}",
-        # If the path is a folder, it is that of a recorded run, which has no scenario file with comments.
+        # A folder is that of a recorded run, whose scenario was saved without its comments.
         comments=() if path.is_dir() else tuple(_comments(path.read_text(encoding="utf-8-sig"))),
         run=run,
         loads=loads,

@@ -165,7 +165,8 @@ def error_type(headers: Mapping[str, str], body: bytes | bytearray) -> str | Non
 def _checked(written: Any) -> str | None:
     if not isinstance(written, str):
         return None
-    # AWS services also write `com.amazonaws.appsync#LimitExceededException` and `LimitExceededException:http://internal…`.
+    # Take the bare name from `com.amazonaws.appsync#LimitExceededException` or
+    # `LimitExceededException:http://internal…`.
     bare = written[:200].partition(":")[0].rpartition("#")[2]
     return bare if _ERROR_TYPE.fullmatch(bare) else None
 

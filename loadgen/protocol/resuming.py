@@ -4,7 +4,7 @@ from loadgen.protocol.base import Handshake
 
 
 class Resumable:
-    """Base of sessions that may continue an earlier session of the same client; by default they continue none."""
+    """Base of sessions that can continue an earlier session of the same client; this base itself continues nothing."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The bounds that decoding checks in every part of a resolved run, since a worker does not trust its master."""
+"""Bounds for the values of a run that a worker receives; the worker checks them, as it does not trust its master."""
 
 from typing import Annotated, Final
 

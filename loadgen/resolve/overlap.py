@@ -7,7 +7,7 @@ from loadgen.resolve.clients import Clients, SubscriptionPlan
 from loadgen.resolve.rows import ClientRows
 from loadgen.resolve.run import ResolvedRun
 
-#: Replaces a wildcard in an example channel.
+#: Put in the place of a pattern's wildcard to make an example of a matching channel.
 _ANYTHING = "anything"
 
 

@@ -16,8 +16,8 @@ from loadgen.subprocesses import ENDING_SIGNALS
 def reaching(where: str, *, forked: bool) -> Iterator[None]:
     """Enclose the code that connects to the master; exit the process on an ending signal within the `with` block.
 
-    ``where`` is the master's address. A worker that was ``forked`` by its master prints nothing. The block must raise
-    ConnectionError if the master never answered; the process then exits as well.
+    ``where`` is the master's address. A worker that was ``forked`` by its master prints nothing. If the master never
+    answers, the block must raise ConnectionError; the process then exits, too.
     """
     if not forked:
         say(f"waiting for the master at {where}")

@@ -50,7 +50,7 @@ def _entry_form(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a subscription without its own login as just its channel."""
+    """Reduce a subscription that has no login of its own to its channel."""
     return value["channel"] if isinstance(value, dict) and value.keys() == {"channel"} else value
 
 

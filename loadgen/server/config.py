@@ -46,8 +46,8 @@ class ServerConfig:
     certfile: Path | None = None
     keyfile: Path | None = None
     quotas: Quotas = field(default_factory=Quotas)
-    #: Definition of the API, read from a file or built in Python. If None, the API has `namespaces`, and `api_key` is
-    #: its only authorization.
+    #: Definition of the API, read from a file or built in Python. If None, the API has the channel namespaces in
+    #: `namespaces`, and the API key is its only authorization.
     definition: "ApiDefinition | None" = None
     #: The faults to inject, and the folder for the journal (the server's own record of deliveries); each may be None.
     faults: "Faults | None" = None

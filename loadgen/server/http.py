@@ -36,7 +36,8 @@ class PublishEndpoint:
         except messages.UNREADABLE:
             return _refusal(RefusedError(errors.INVALID_BODY))
         if not is_utf8(body):
-            # The decoder skips unknown keys and their values, so it does not notice invalid UTF-8 in them.
+            # This check is needed because the decoder skips unknown keys with their values, and so misses invalid UTF-8
+            # there.
             return _refusal(RefusedError(errors.INVALID_BODY))
         credentials = credentials_from(request.headers)
         try:

@@ -1,4 +1,4 @@
-"""One keep-alive HTTP/1.1 connection on the hub: a request is one send, and its answer a callback.
+"""One keep-alive HTTP/1.1 connection, run by the gevent hub: a request is one send, and its answer calls a callback.
 
 An answer that arrives in one read and declares its length is parsed here. All others are parsed by llhttp, through
 geventhttpclient, within the limits of `bounds`.
@@ -39,7 +39,7 @@ class Owner(Protocol):
         """Take back a connection whose request is answered. Called before the request's callback."""
 
     def lost(self, connection: "HttpConnection") -> None:
-        """Forget a connection that has ended, with or without a pending request."""
+        """Forget a connection that has ended, whether or not a request was waiting for its answer."""
 
     def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
         """Call a request's callback; never raises."""
@@ -104,7 +104,7 @@ class HttpConnection:
         self._tls = tls
         self._on_response: OnResponse | None = None
         self.deadline_s = 0.0
-        #: Parser of the current answer; None as long as the answer may be one that `whole_answer` parses.
+        #: Parser of the current answer, or None while `whole_answer` may still parse it.
         self._parser: HTTPResponse | None = None
         #: Bytes of the answer that were fed to the parser.
         self._parsed_bytes = 0
@@ -121,7 +121,7 @@ class HttpConnection:
     def is_good(self) -> bool:
         """Return True if an idle connection can be used again; end it if it has received anything but TLS messages."""
         if self._socket is not None and self._poller.poll(0):
-            # The data may be a mere TLS message, such as a session ticket.
+            # Read the waiting data: if it is only a TLS message, such as a session ticket, the connection stays good.
             self._on_readable()
         return self._socket is not None
 
@@ -154,7 +154,7 @@ class HttpConnection:
             self.fail(OurFailureError(error))
 
     def dispose(self) -> None:
-        """Close the socket and its watchers, without a call to the owner or a request's callback."""
+        """Close the socket and its watchers; call neither the owner nor the callback of a pending request."""
         for watcher in (self._reader, self._writer):
             if watcher is not None:
                 watcher.stop()
@@ -267,8 +267,8 @@ class HttpConnection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have answered, for example with a refusal, and closed before it read the whole request: the
-            # next read finds the answer or the close.
+            # Not a failure yet: the server may have answered, for example with a refusal, and closed before it read the
+            # whole request. The next read finds the answer or the close.
             return
         except OSError as error:
             self.fail(TransportError(describe(error, self._owner.name)))

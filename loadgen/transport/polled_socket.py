@@ -14,7 +14,7 @@ from loadgen.transport.slow_reading import SlowReading
 
 
 class PolledSocket(Source):
-    """The base of `SocketStream`: it has the socket that the poller reads, and the subclass processes the bytes."""
+    """The base of `SocketStream`, with the socket that the poller reads; the subclass processes the bytes."""
 
     __slots__ = (
         "__weakref__",
@@ -58,7 +58,7 @@ class PolledSocket(Source):
             self._poller = None
 
     def resume_reading(self) -> None:
-        """Read again, through the Python poller and :attr:`recvmsg_into`; does nothing if the connection has ended."""
+        """Undo :meth:`pause_reading`: add the socket to the Python poller again, unless the connection has ended."""
         if self._socket is not None and self._poller is None:
             self._poller = python_poller()
             self._poller.add(self._descriptor, self)

@@ -21,7 +21,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class Owner(Protocol):
-    """The sender of direct publishes; it records the publishes that the native code hands back to Python."""
+    """The user that sends publishes through native code; it records those that the native code hands back to Python."""
 
     def settle_given_up(
         self,
@@ -48,7 +48,7 @@ class DirectPublishes:
         self._numbers: dict[Owner, int] = {}
 
     def fast_path(self, rows: Rows, deliveries: FastPath | None) -> FastPath:
-        """Make a fast path process the answers to publishes too; return ``deliveries``, or a new one if it is None."""
+        """Make ``deliveries``, or a new fast path if it is None, also process the answers to publishes; return it."""
         fast_path = DeliveryFastPath(rows) if deliveries is None else deliveries
         assert isinstance(fast_path, DeliveryFastPath)
         fast_path.answers(self._lane)
@@ -84,13 +84,13 @@ class DirectPublishes:
         try:
             socket.send_frame(sent)
         except BaseException:
-            # Take the publish back from the lane; the caller records the failure.
+            # The publish was not sent, so no answer will come: remove it from the lane. The caller records the failure.
             self._lane.withdraw(f"p{number}")
             raise
         return True
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """Pass an answer that native code did not process to the publish's owner; drop it if no publish awaits it."""
+        """Give a publish's owner the answer that native code did not process; drop it if no publish awaits it."""
         given = self._lane.withdraw(publish_id)
         if given is not None:
             self._owners[given[1]].settle_given_up(given, answer, arrival_ns, "accepted", None)

@@ -15,7 +15,7 @@ from loadgen.users.reconnect import HARNESS_FAILURE
 
 @dataclass(slots=True)
 class Life:
-    """The state of one life; ``number`` counts the client's lives from 0 and is -1 before the first."""
+    """The state of one life of a client's connection; ``number`` counts the lives from 0 and is -1 before the first."""
 
     number: int = -1
     started_ns: int = 0
@@ -27,7 +27,7 @@ class Life:
     established: bool = False
     #: True once the client has begun to close the connection for good.
     closing: bool = False
-    #: The reason for which the client itself ended the life (see `reconnect`), or None if it did not.
+    #: Why the client itself ended the connection (see `reconnect`), or None if it did not.
     intent: str | None = None
     error: str | None = None
     #: True if the service answered and refused the connection.
@@ -41,7 +41,7 @@ class Life:
     session: str | None = None
 
     def next(self, at_ns: int) -> "Life":
-        """Return the client's next life, which begins at ``at_ns`` with a fresh state."""
+        """Return the state of the client's next connection, which it begins to open at ``at_ns``."""
         return Life(self.number + 1, at_ns)
 
     def harness_failed(self) -> None:
@@ -58,7 +58,7 @@ class Life:
         self.silent_since_ns = heard_ns
 
     def ended(self, socket: SocketStream, code: int | None, reason: str) -> bool:
-        """Note why the life has ended; return True if the client lost a connection that the service had accepted.
+        """Note why the connection has ended; return True if it was lost after the service had accepted it.
 
         ``code`` is the close code, or None if there was no close frame.
         """
@@ -86,7 +86,7 @@ class Life:
         close_code: int | None = None,
         closed_ns: int | None = None,
     ) -> ConnectionRow:
-        """Return the life's row in the run's record; it has no error if the client itself ended the life."""
+        """Return this life's row for the run's record; its error is None if the client itself ended the connection."""
         return ConnectionRow(
             connection=client.number,
             life=self.number,

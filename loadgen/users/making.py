@@ -1,4 +1,4 @@
-"""Functions that all user classes share: find an environment's run, create a user, play a client, count a check."""
+"""Functions that all user classes share: find an environment's run, create a user, run a client, count a check."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -57,10 +57,10 @@ def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named
 
 
 def play(environment: Environment, unbegun: str, what: str, begin: Callable[[WorkerRun], None]) -> None:
-    """Play a user's client in the environment's run; print ``unbegun`` if no run has begun.
+    """Run a user's client to the end of the environment's run, or print ``unbegun`` if no run has begun.
 
-    ``begin`` plays the client to the end of the run. An exception of ``begin`` is counted as a failure of the harness;
-    ``what`` says what failed, such as `a journey`.
+    ``begin`` is the function that runs the client. Its exceptions are counted as failures of the harness; ``what``
+    names the failed activity, such as `a journey`.
     """
     run = run_of(environment)
     if run is None:

@@ -1,4 +1,4 @@
-"""Test the overrides that each axis makes for a load, by reading a scenario with them."""
+"""Test the overrides by which `loadgen capacity` scales a scenario to a load, for each quantity it can vary (axis)."""
 
 from pathlib import Path
 

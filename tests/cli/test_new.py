@@ -1,4 +1,4 @@
-"""Test `loadgen new` and `loadgen open`: what they write, ask, refuse and open."""
+"""Test `loadgen new` and `loadgen open`: the questions they ask, the files they write or open, and what they refuse."""
 
 import webbrowser
 from pathlib import Path

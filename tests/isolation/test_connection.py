@@ -1,4 +1,4 @@
-"""Test a client's connection against messages that are unexpected at any time."""
+"""Test that a client's connection withstands unexpected messages at any moment."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Socket:
 
     def __init__(self, on_closed: Callable[[int | None, str], None]) -> None:
         self.on_closed = on_closed
-        #: True if the other side closes when this side does.
+        #: True if the other side answers a close frame by closing, too.
         self.answers_close = True
         self.full_speed = False
         self.fast_path: object = None
@@ -138,7 +138,7 @@ class Rows:
 
 
 class Readiness:
-    """Keeps the callbacks of subscriptions until `settle` calls them, as after the settle time."""
+    """Simulates readiness after a settle time: keeps the subscriptions' callbacks until the test calls `settle`."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[int], None]] = []
@@ -175,10 +175,10 @@ class World:
         read_bytes_per_s: float | None = None,
         on_request: OnRequest | None = None,
     ) -> None:
-        #: The limit on the reading speed of each life, or None if it has no limit.
+        #: For each connect of the client, the limit on its reading speed, or None.
         self.limits: list[SlowReading | None] = []
         self._failed: Callable[[BaseException], None]
-        #: The socket of the latest life.
+        #: The socket of the latest connect.
         self.socket: Socket
         self.session: Session
         self.run: Any = SimpleNamespace(
@@ -234,7 +234,7 @@ class World:
 
     @property
     def said(self) -> Any:
-        """The latest life's `SessionHandler`, to which a test tells what the service says."""
+        """The `SessionHandler` of the latest connect; a test calls it to simulate messages of the service."""
         return self.session.handler
 
     @property
@@ -295,7 +295,7 @@ def test_after_the_end_nothing_becomes_ready() -> None:
     world.client.abort()
     assert world.gauges() == (0, 0, 0)
     rows = len(world.rows.subscriptions)
-    # The settle time ends, and messages are processed late.
+    # The connection has ended, but the settle time ends and earlier messages are processed only now.
     world.run.readiness.settle()
     world.said.on_connected(3)
     world.said.on_subscribed("s11", 3)
@@ -341,7 +341,7 @@ def test_an_error_of_ours_in_connecting_is_a_failure_and_an_attempt() -> None:
     assert world.gauges() == (0, 0, 0)
     (failure,) = world.run.failures.to_list()
     assert failure["kind"] == "harness"
-    # Both subscriptions, requested or not, are recorded as not observed because of the harness.
+    # Both subscriptions are recorded as unobserved because the harness failed, also the one that was never requested.
     assert {(row.subscription, row.intent) for row in world.rows.subscriptions} == {
         (10, "harness failure"),
         (11, "harness failure"),

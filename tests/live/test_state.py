@@ -76,7 +76,7 @@ def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> 
         "queue_max_ns",
     )
     assert {key: point[key] for key in unknown} == dict.fromkeys(unknown)
-    # The totals include the deliveries that the other worker has reported.
+    # The totals include the last deliveries of worker 0, although worker 1 is silent.
     assert fake.state.deliveries == 30
     assert fake.tick(3)
     assert fake.state.verdict.kind == "invalid"
@@ -111,8 +111,8 @@ def test_nothing_is_known_before_anything_was_measured() -> None:
 def test_loss_is_of_the_seconds_that_are_settled() -> None:
     fake = Fake(scenario(readers=10))
     for number in range(8):
-        # The event of the third second reaches 7 of 10 readers, and two of the other three get it four
-        # seconds later.
+        # The event sent in the third second first reaches 7 of 10 readers. Two of the other three get it four seconds
+        # later, and one never.
         arrived = 7 if number == 2 else 10
         fake.second([MS] * arrived, [event(fake.at_ns, sequence=number)], sequence=number)
         if number == 6:
@@ -121,7 +121,7 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     losses = [point["loss"] for point in fake.state.points]
     assert losses[:3] == [None] * 3
     assert [round(loss, 6) for loss in losses[3:]] == [0, 0, 0.3, 0, 0]
-    # A tenth of a second later no further second has a final loss, so the point repeats the last loss.
+    # After another tenth of a second, no further second has a final loss, so the point repeats the last loss.
     fake.second([])
     fake.tick(0.1)
     assert fake.state.points[-1]["loss"] == 0
@@ -140,7 +140,7 @@ def test_more_arrivals_than_expected_are_an_unknown_loss_and_never_a_negative_on
     assert [point["loss"] for point in fake.state.points] == [None, None, None, 0, None, 0]
     assert (fake.state.so_far["loss"], fake.state.so_far["surplus"]) == (None, 3)
     assert fake.state.gates[0]["holds"] is None
-    # Once more deliveries are missing than arrived twice, at least the difference is lost.
+    # Now 5 deliveries are missing, more than the 3 that arrived twice, so at least the difference of 2 is lost.
     fake.second([MS] * 5, [event(fake.at_ns, sequence=6)], sequence=6)
     fake.tick()
     fake.state.finish(fake.at_ns, fake.view())
@@ -158,7 +158,7 @@ def test_a_second_is_settled_only_when_all_workers_have_reported_it() -> None:
             withheld = []
         fake.second([MS] * 10, sequence=number)
         fake.tick()
-        # Arrivals of events that worker 1 has not reported yet are not compared with anything.
+        # Events that worker 1 has not reported as sent yet count neither as lost nor, when they arrive, as surplus.
         assert fake.state.so_far["surplus"] is None
         assert fake.state.so_far["loss"] in (None, 0)
     assert {point["loss"] for point in fake.state.points} == {None, 0}
@@ -224,7 +224,7 @@ def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> No
 
 def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
     fake = Fake(scenario(readers=10), workers=2)
-    # The sampled event arrives at two workers, and within two seconds.
+    # The sampled event's arrivals are spread over the reports of two workers, and over two seconds.
     fake.second([1 * MS] * 4, [event(MEASURE_NS)], worker=0)
     fake.second([3 * MS] * 4, worker=1)
     fake.tick()

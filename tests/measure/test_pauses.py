@@ -58,7 +58,7 @@ QUIET = (TICK_NS, MS, 0)
         ((1500 * MS + TICK_NS, 2 * MS, MS), 1497 * MS),  # stopped
         ((1500 * MS + TICK_NS, 1499 * MS, MS), 0),  # busy
         ((1500 * MS + TICK_NS, 20 * MS, 1470 * MS), 0),  # starved
-        ((900 * MS + TICK_NS, 300 * MS, 300 * MS), 300 * MS),  # stopped, busy and starved for 300 ms each
+        ((900 * MS + TICK_NS, 300 * MS, 300 * MS), 300 * MS),  # stopped, busy, starved: 300 ms each
         ((LEAST_NS + TICK_NS - 1, 0, 0), 0),
         ((LEAST_NS + TICK_NS, 0, 0), LEAST_NS),
     ],

@@ -106,7 +106,7 @@ class Connection:
     def tls_read(self, size: int, into: bytearray) -> int:
         self.world.called("tls_read", self)
         if self.world.kind == "tls_stopped" or not self.incoming:
-            # Act as if a TLS record had brought no application data; what it contains is counted here instead.
+            # Act as if a TLS record held no application data. Count its bytes here, as the poller cannot.
             self.bytes += self.incoming
             self.incoming.clear()
             raise LookupError("want read")
@@ -123,7 +123,7 @@ class Connection:
 
 
 class World:
-    """A poller with some connections; one of their callbacks makes one change, once."""
+    """A poller with some connections. The first callback of the given kind calls ``change``; later ones do not."""
 
     def __init__(self, kind: str, change: Callable[["World", Connection], None]) -> None:
         self.kind, self.change = kind, change
@@ -201,7 +201,7 @@ def remove_all(world: World, connection: Connection) -> None:
 
 
 def add_many(world: World, connection: Connection) -> None:
-    """Add so many sources that the poller's table is moved."""
+    """Add so many sources that the poller must allocate a larger table for them."""
     for number in range(400):
         ours, theirs = socket.socketpair()
         world.extra += [ours, theirs]
@@ -226,7 +226,7 @@ def give_another_fast_path(world: World, connection: Connection) -> None:
 
 
 def route_by_an_end_that_adds(world: World, connection: Connection) -> None:
-    """Make `route` free an object whose finalizer moves the poller's table."""
+    """Make `route` free an object whose finalizer adds so many sources that the poller allocates a new table."""
     if not connection.tls:
         world.poller.route(
             connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.fast_path
@@ -278,7 +278,7 @@ def read(world: World, connection: Connection) -> None:
 
 
 def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
-    """Give back buffers while arrays still show them."""
+    """Give buffers back to the rows while numpy arrays still refer to them."""
     for buffer, used in world.rows.take():
         rows = np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9)
         for row in rows.tolist():
@@ -288,7 +288,7 @@ def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
 
 
 def lose_the_poller(world: World, connection: Connection) -> None:
-    """Free the last reference to the poller, except that of the running call."""
+    """Delete the attribute `world.poller` during a call of the poller, collect garbage, and restore the attribute."""
     kept = world.poller
     del world.poller
     gc.collect()
@@ -331,9 +331,9 @@ class Finalized:
 
 @pytest.fixture(autouse=True, scope="module")
 def _stamps() -> Iterator[None]:
-    """Wait until the kernel stamps data, and keep a socket that asks for stamps.
+    """Open a socket that asks for kernel timestamps, wait until data has them, and keep it open during the tests.
 
-    The kernel begins a while after the first socket asks for stamps, and ends after the last one.
+    The kernel begins to stamp data a while after a first socket asks for it, and stops when no such socket is left.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = socket.create_connection(listener.getsockname())
@@ -375,7 +375,7 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
         else:
             connection.send()
     if kind == "contain":
-        # Calling `take` then fails, so the poller calls its error callback.
+        # Make the poller's call of `take` fail, so that it calls the error callback.
         world.connections[0].take = None  # type: ignore[method-assign,assignment]
     if kind == "whole":
         for connection in world.connections:

@@ -1,4 +1,4 @@
-"""Test that the receive thread reads while Python is busy, within bounds, and never uses what was freed."""
+"""Test that the receive thread reads while Python is busy, limits what it queues, and never uses freed memory."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ PATIENCE_S = 30.0
 #: Size of an item in the queue, without its data.
 OVERHEAD_BYTES = 200
 LARGEST_READ = 4 + 65_535
-#: Interval in seconds after which Python switches threads, in tests with threads that only send.
+#: Python's switch interval in seconds for tests that send from another thread: a short one lets it send sooner.
 TURNS_S = 0.0002
 SO_TIMESTAMPNS = 35
 
@@ -43,7 +43,7 @@ def delivery(sequence: int, subscription_id: str = "s1") -> bytes:
 
 
 class Taking:
-    """A source that keeps the data it is given, and the times of the reads."""
+    """A source for the poller that keeps the data it receives, and the (arrival, read) times of each read."""
 
     whole = None
 
@@ -234,7 +234,7 @@ def test_a_flood_that_waits_for_room_ends_with_the_poller() -> None:
 
 
 def test_a_socket_that_was_removed_is_read_no_more() -> None:
-    """When a socket is removed, its descriptor is given to another socket at once, which the thread must not read."""
+    """After a socket is removed, the thread must not read another socket that gets the same descriptor at once."""
     poller = native.Poller(lambda source, error: source.failed(error))
     rows = native.Rows(9, 100)
     fast_path = native.DeliveryFastPath(rows)
@@ -251,7 +251,7 @@ def test_a_socket_that_was_removed_is_read_no_more() -> None:
 
     thread = threading.Thread(target=flood)
     interval_s = sys.getswitchinterval()
-    # With the default interval, each turn would wait about 5 ms for the sending thread.
+    # With Python's default switch interval, each turn of the loop would wait about 5 ms for the sending thread.
     sys.setswitchinterval(TURNS_S)
     thread.start()
     try:
@@ -394,7 +394,8 @@ def wait_until_read(sock: socket.socket) -> None:
     while unread(sock):
         assert time.monotonic() < deadline
         time.sleep(0.0002)
-    # The thread reads while it holds a lock, for which `unread` has waited, so its read is over soon.
+    # A read holds the socket's lock in the kernel, and the ioctl of `unread` waits for that lock. So the read is almost
+    # over.
     time.sleep(0.0005)
 
 
@@ -444,7 +445,7 @@ def test_a_frame_that_several_reads_bring_is_timed_by_the_one_that_completes_it(
         end = (number + 1) * size
         cut, before_ns, after_ns = next(moment for moment in moments if moment[0] >= end)
         assert before_ns <= arrival_ns <= read_ns <= after_ns
-        # The true time of sending, which is after `before_ns`, lies within the bounds.
+        # The data was sent after `before_ns`, so the arrival time is right to within `uncertain_ns`.
         assert uncertain_ns >= 0
         if end == cut:
             assert uncertain_ns == 0

@@ -23,7 +23,7 @@ Says = Callable[[socket.socket, bytes], None]
 
 @contextmanager
 def proxied(says: Says, login: str | None = None) -> Iterator[tuple[Proxy, list[bytes]]]:
-    """Run a proxy that reads the head of each request and calls ``says``; yield it and the heads."""
+    """Run a proxy that reads each request's head and answers with ``says``; yield the proxy and the list of heads."""
     heads: list[bytes] = []
 
     def answer(peer: socket.socket) -> None:

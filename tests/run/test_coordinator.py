@@ -243,7 +243,7 @@ def test_a_worker_that_hands_over_nothing_is_given_up_after_a_minute_without_a_p
         begun.append(site.clock.at_ns)
         site.says("w1", Piece(name="events-0001.arrows", at=0, piece=b"x", crc32=0x8CDC1683))
 
-    # The master waits as long as pieces arrive; one arrives after 40 s.
+    # The master waits as long as pieces of the worker's record arrive; here, one arrives after 40 s.
     site.at(40, piece)
     manifest = site.ended()
     assert manifest["exit_code"] == 3

@@ -1,4 +1,4 @@
-"""Test when workers report their counts, and the lead time of announcements."""
+"""Test when workers report their counts, and how long in advance they are told that a phase begins."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from loadgen.run.periodic import STATUS_INTERVAL_S, lead_ns, wait_for_status
 
 
 def waited_s(counts: Sequence[int], starting: Callable[[], bool] = lambda: True) -> float:
-    """Return how long `wait_for_status` waits if it reads these counts in turn; the last one is repeated."""
+    """Return how long `wait_for_status` waits if it reads ``counts`` one after another, and then the last one again."""
     slept: list[float] = []
     looks = iter([*counts])
     last = [0]
@@ -32,7 +32,7 @@ def test_counts_that_change_all_the_time_are_reported_at_the_interval() -> None:
 
 
 def test_counts_that_have_come_to_rest_are_reported_at_once() -> None:
-    # The counts are as last reported, then they change twice, then they stay the same.
+    # In the first case, the count is at first as last reported (0), then changes twice and stays the same.
     assert waited_s([0, 3, 5, 5, 5]) == pytest.approx(0.06)
     assert waited_s([0, 5, 5]) == pytest.approx(0.04)
 

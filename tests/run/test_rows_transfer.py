@@ -1,4 +1,4 @@
-"""Test sending rows for publish requests to a worker: pieces, broken pieces, and an early end."""
+"""Test sending a worker the data rows that fill its publish requests: in pieces, some broken, or cut short."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ResolvedRun
 
 
 def sent(run: ResolvedRun, tables: Tables) -> list[Rows]:
-    """Return the pieces as a worker receives them."""
+    """Return the messages with rows, decoded and checked as by the worker that receives them."""
     return [messages.checked(piece) for piece in pieces(run, tables)]
 
 

@@ -123,7 +123,7 @@ def test_the_model_of_powertools_accepts_the_event(
     channel = "/default/a/b" if operation == "PUBLISH" else "/default/*"
     ctx = context(operation, channel, "default", identity, {"x-tenant": "blue", "authorization": "secret"})
     ctx.events = [{"id": "1", "payload": {"text": "é"}}] if operation == "PUBLISH" else []
-    # A function receives the event after it was sent as JSON.
+    # Encode and decode the event: AWS sends it to a function as JSON.
     event = json.loads(json.dumps(lambda_event(ctx)))
     model = AppSyncEventsModel.model_validate(event)
     assert model.info.operation == operation
@@ -132,14 +132,15 @@ def test_the_model_of_powertools_accepts_the_event(
     if kind is None:
         assert model.identity is None
     else:
-        # Validate with the exact model. A union of models might accept the value by one that is less strict.
+        # Validate with the model of this identity. The model's union of all identities might accept the value as
+        # another, less strict one.
         accepted = kind.model_validate(event["identity"])
         assert set(kind.model_fields) <= event["identity"].keys()
         assert accepted.model_dump().items() <= event["identity"].items()
 
 
 def test_the_members_of_the_event_are_those_that_powertools_types_name() -> None:
-    """The source is the type AppSyncEventsPublishEvent of Powertools for TypeScript."""
+    """The expected members are those of the type AppSyncEventsPublishEvent in Powertools for TypeScript."""
     ctx = context("PUBLISH", "/default/foo", "default", None, {"header1": "value1"})
     ctx.events = [{"id": "12345", "payload": {"key": "value"}}]
     assert lambda_event(ctx) == {

@@ -19,8 +19,7 @@ import psutil
 from analysis.record.folders import runs_in
 from tests.paths import REPO
 
-#: Seconds after which a test calls a run stuck. A run takes seconds, but minutes on a machine with ten
-#: others.
+#: Seconds after which a test calls a run stuck. A run takes seconds, but minutes if ten other runs use the machine.
 STUCK_S: Final = 900.0
 
 #: Overrides that make a run of the scenario `comments` last a few seconds. They remove its gates, which judge
@@ -53,7 +52,7 @@ def start(
 def spawned(
     command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start a command in a folder and a session of its own; its output is read by `Finished`."""
+    """Start a command in ``folder``, as the leader of a new session; `Finished` reads its output."""
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -81,7 +80,7 @@ class Finished:
 
     @property
     def sentences(self) -> list[str]:
-        """Lines on standard error, without notes about a busy machine, which the run does not cause."""
+        """Lines on standard error, except the notes: these are about the machine being busy, not about the run."""
         return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
 
     @property
@@ -107,9 +106,9 @@ def read(path: Path) -> dict[str, Any]:
 def wait_for_phase(
     results: Path, phase: str, timeout_s: float = STUCK_S, process: subprocess.Popen[str] | None = None
 ) -> Path:
-    """Wait until the only run in a results folder is in a phase; return the run's folder.
+    """Wait until the only run in a results folder has begun ``phase``; return the run's folder.
 
-    If the run's ``process`` ends before, fail at once with its output.
+    If the run's ``process`` ends before that, fail at once with the output of the process.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A fixture that runs tests with either poller, that of `loadgen.native` and that in Python."""
+"""A fixture that runs each test twice: with the poller of `loadgen.native`, and with the one in Python."""
 
 from collections.abc import Iterator
 

@@ -43,10 +43,10 @@ class QuietRelay:
         while not self._stopping:
             for key, _ in selector.select(0.02):
                 if self.silent.is_set():
-                    # Data that has arrived stays in the sockets.
+                    # Leave data that has arrived unread in the sockets.
                     self.silent.wait(0.01)
                     if key.fileobj is self._listener:
-                        # The connection is accepted, as by a network, but never answered.
+                        # Accept the new connection but forward nothing, so that the client gets no answer.
                         self._connect(selector)
                     continue
                 if key.fileobj is self._listener:

@@ -27,7 +27,7 @@ def entries(*hosts: str, port: int = 80) -> list[tuple[Any, ...]]:
 
 
 class NameServer:
-    """Answers with what `says` returns, and counts the questions."""
+    """A fake name server that answers with the result of `says` and counts the queries."""
 
     def __init__(self, *hosts: str) -> None:
         self.says: Callable[[], list[tuple[Any, ...]]] = lambda: entries(*hosts)

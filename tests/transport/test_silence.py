@@ -1,4 +1,4 @@
-"""Test that silent connections are noticed, and that a stalled generator is not mistaken for one."""
+"""Test that silent connections are noticed, and that a connection is not called silent if the generator stalled."""
 
 import heapq
 import socket
@@ -62,7 +62,7 @@ class Source:
 
 def watched(clock: Clock, *timeouts_ms: int) -> tuple[SilenceWatch, list[Source]]:
     watch = SilenceWatch(clock.monotonic_ns, clock.sleep)
-    watch._watching = gevent.Greenlet()  # never started: the test itself runs the watch
+    watch._watching = gevent.Greenlet()  # never started; the test calls `watch` itself
     sources = [Source(clock) for _ in timeouts_ms]
     for source, timeout_ms in zip(sources, timeouts_ms, strict=True):
         watch.add(source, timeout_ms * MS, source.on_silent)
@@ -108,7 +108,8 @@ def test_what_is_heard_in_time_is_never_silent_and_costs_a_look_a_timeout(gaps_m
 
 
 def test_time_in_which_the_event_loop_stood_still_does_not_count() -> None:
-    # For ten seconds nothing was read, so the window may have been full and the peer unable to send.
+    # During the stall of ten seconds nothing was read. So the TCP window may have been full and the peer unable to
+    # send, and this time does not count as silence.
     clock = Clock(stalls={2: 10_000 * MS})
     watch, (source,) = watched(clock, 3_000)
     watch.watch()
@@ -170,5 +171,5 @@ def test_the_kernel_says_when_data_last_came() -> None:
             server.send(b"12345")
             time.sleep(0.05)
             assert unread_bytes(client) == 5
-            # The kernel's time also covers data that has not been read.
+            # The kernel counts data as arrived although it has not been read yet.
             assert (last_data_ns(client) or 0) < quiet_ns

@@ -1,6 +1,7 @@
 """Test TLS over memory buffers.
 
-If a read ends within a record, the arrival of its plaintext is uncertain; the tests check its bounds.
+If a read ends within a TLS record, the arrival time of the record's plaintext is uncertain; the tests check the stated
+bounds of this error.
 """
 
 import ssl
@@ -65,9 +66,10 @@ def test_no_session_is_resumed_unless_one_is_given(tmp_path: Path) -> None:
 
 
 def decrypted(client: Tls, data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return (plaintext, `within_ns`, `end_ns`) of each piece.
+    """Return (plaintext, `within_ns`, `end_ns`) of each decrypted piece.
 
-    They bound the error of the arrival of a message that ends within the piece, and of one that ends with it.
+    `within_ns` bounds the error in the arrival time of a message that ends inside the piece, and `end_ns` that of a
+    message that ends where the piece ends.
     """
     parts: list[tuple[bytes, int, int]] = []
 

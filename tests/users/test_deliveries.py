@@ -1,6 +1,6 @@
 """Test deliveries whose stamp is in another place or has a checksum.
 
-Each is recorded, or counted as foreign: as an event of another run.
+Each is either recorded or counted as foreign (an event of another run).
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ STAMP = (7, 3, 12, 1, 2)
 
 
 class World:
-    """Deliveries of one subscription, number 10, and the calls that they make."""
+    """The `Deliveries` under test, with one subscription (number 10), and lists of the calls that it makes."""
 
     def __init__(self, stamps: Stamps) -> None:
         self.stamping = Stamping(stamps)

@@ -18,7 +18,7 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to send; with ``mask`` None it is masked as its sender must (RFC 6455, 5.3)."""
+    """A frame to send. If ``mask`` is None, it is masked if its sender is a client (RFC 6455, 5.3)."""
 
     opcode: int
     payload: bytes = b""
@@ -61,7 +61,7 @@ class Case:
     #: Allowed codes of the receiver's close frame, or None if the connection stays open. 1005 stands for a
     #: close frame without a code (RFC 6455, 7.1.5).
     closes: frozenset[int] | None = None
-    #: True if the receiver must fail the connection, None if it may.
+    #: True if the receiver must fail the connection, None if it may, False if it must not.
     fails: bool | None = False
     #: Size of the parts in which the bytes are written, or 0 for all at once.
     parts: int = 0
@@ -346,7 +346,7 @@ CASES: Final = tuple(
 
 
 def stream(case: Case, *, masked: bool) -> list[bytes]:
-    """Return the bytes to send, in parts as the case says; ``masked`` as the sender must mask."""
+    """Return the bytes to send, cut into the case's parts; ``masked`` is True if this sender must mask its frames."""
     masks = not masked if "wrong mask" in case.tags else masked
     data = b"".join(frame.bytes(masked=masks) for frame in case.frames)
     size = case.parts or max(1, len(data))

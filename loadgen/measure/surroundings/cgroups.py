@@ -26,7 +26,7 @@ class Mount:
     """Path of the cgroup at the top of the mount, as seen in this process's cgroup namespace."""
     point: str
     controllers: frozenset[str] | None
-    """Controllers of a cgroup v1 mount; None for cgroup v2, which has all controllers that v1 does not."""
+    """Controllers of a cgroup v1 mount, or None for the cgroup v2 mount, which has all other controllers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 
 def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
-    """Parse a `/proc/PID/cgroup` text; return its paths by v1 controller, and its path in v2 or None."""
+    """Parse a `/proc/PID/cgroup` text; return (the paths by v1 controller, the path in v2 or None)."""
     v1: dict[str, str] = {}
     unified = None
     for line in cgroup.splitlines():
@@ -77,7 +77,7 @@ def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
         if len(parts) != 3 or not parts[2].startswith("/"):
             continue
         number, controllers, path = parts
-        # The kernel marks a cgroup that was removed while the process still ran.
+        # The kernel appends this to the path of a cgroup that was removed.
         path = path.removesuffix(" (deleted)")
         if number == "0" and not controllers:
             unified = path
@@ -110,7 +110,7 @@ def find(cgroup: str, mountinfo: str, pid: int, base: Path = Path("/")) -> Group
 
 
 def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Path) -> Place | None:
-    """Return the folders in the mount that shows the most levels above the process, or None if no mount shows it."""
+    """Return a process's cgroup folders, in the mount with the most levels above it, or None if no mount has them."""
     best: Place | None = None
     for mount in mounts:
         top = base / mount.point.lstrip("/")
@@ -123,9 +123,8 @@ def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Pat
                 best = Place(version, folders)
             break
         else:
-            # The paths of the mount and of the process begin at different cgroups, as in a container that
-            # mounts the host's hierarchy. If the top cgroup lists the process, the top cgroup is the
-            # process's own.
+            # The process's folder was not found: its path and the mount's root begin at different cgroups, as in a
+            # container that mounts the host's hierarchy. If the top cgroup lists the process, it is the process's own.
             if best is None and _lists(top, pid):
                 best = Place(version, (top,))
     return best

@@ -8,7 +8,8 @@ from typing import Final
 
 #: Spaces between two columns.
 GAP: Final = 2
-#: Maximum characters of a line of a broken name; names such as `cloudflare-durable-objects:hibernating` have no spaces.
+#: Maximum characters per line of a name that is broken into lines. Names such as
+#: `cloudflare-durable-objects:hibernating` have no spaces to break at.
 _NAME: Final = 20
 #: Minimum width of a column whose texts are wrapped; a narrower column would be hard to read.
 _TEXT: Final = 14
@@ -16,7 +17,7 @@ _TEXT: Final = 14
 
 @dataclass(frozen=True)
 class Part:
-    """Columns of a table that fit beside each other; cells and titles have line breaks where they are too wide."""
+    """Columns of a table that fit beside each other; line breaks are inserted in cells and titles that are too wide."""
 
     columns: tuple[str, ...]
     titles: tuple[str, ...]
@@ -76,7 +77,7 @@ def _groups(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
 
 
 def _filled(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
-    """Return the columns of each table, with as many in each as fit in ``width``, and at least one beside the keys."""
+    """Return the columns of each table: the key columns and as many others as fit in ``width``, at least one."""
     groups = [list(range(keys))]
     for place in range(keys, len(least)):
         if len(groups[-1]) > keys and _total([least[each] for each in (*groups[-1], place)]) > width:
@@ -86,7 +87,7 @@ def _filled(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
 
 
 def _widened(widths: list[int], natural: Sequence[int], width: int) -> list[int]:
-    """Return widths that use the spare characters of ``width``; each goes to the column that lacks most."""
+    """Widen columns with the spare characters of ``width``; each goes to the column that lacks the most characters."""
     for _ in range(max(0, width - _total(widths))):
         lacking = max(range(len(widths)), key=lambda place: natural[place] - widths[place])
         if natural[lacking] <= widths[lacking]:
@@ -100,7 +101,7 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def _broken(name: str, width: int) -> str:
-    """Return a name in lines that end after a colon or a hyphen."""
+    """Break a name into lines of at most ``width`` where possible, only after a colon or a hyphen."""
     lines = [""]
     for piece in re.findall(r"[^:-]*[:-]|[^:-]+$", name):
         if lines[-1] and len(lines[-1]) + len(piece) > width:

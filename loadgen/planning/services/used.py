@@ -13,25 +13,25 @@ _MONTH: Final = {"month": Fraction(1)}
 
 
 class Metered(Protocol):
-    """Sizes of events or deliveries, for a bill that charges by bytes or by units of some bytes."""
+    """Sizes of events or deliveries, for prices per byte or per billing unit (such as 5 KB begun)."""
 
     @property
     def mean(self) -> Fraction | None:
         """Mean size in bytes, or None if unknown."""
 
     def units(self, unit_bytes: Fraction | None) -> Fraction:
-        """Return the mean number of units per event."""
+        """Return the mean number of billing units of ``unit_bytes`` per event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Sizes of events in bytes, and the share of each size; the shares sum up to 1."""
+    """Sizes of events in bytes, and the share of the events with each size; the shares sum up to 1."""
 
     shares: tuple[tuple[Fraction, Fraction], ...]
 
     @classmethod
     def of(cls, size_bytes: Fraction | int) -> "Sizes":
-        """Return the sizes of events that all have the same size."""
+        """Return the distribution in which every event has ``size_bytes``."""
         return cls(((Fraction(size_bytes), Fraction(1)),))
 
     @property
@@ -40,7 +40,7 @@ class Sizes:
         return sum((size * share for size, share in self.shares), ZERO)
 
     def units(self, unit_bytes: Fraction | None) -> Fraction:
-        """Return the mean number of units per event: one for each unit or part of a unit, at least one."""
+        """Return the mean number of billing units per event, each event's number rounded up and at least 1."""
         if unit_bytes is None:
             return Fraction(1)
         return sum((share * max(1, ceil(size / unit_bytes)) for size, share in self.shares), ZERO)
@@ -86,10 +86,11 @@ class Used:
     """False if user code decides what is sent, so that every count is unknown."""
 
     def count(self, quantity: Quantity, unit_bytes: Fraction | None = None) -> Fraction | None:
-        """Return how many things of a kind there are, or None if unknown.
+        """Return how much of a billed quantity was used, or None if unknown.
 
-        An event counts once for each whole or part unit of ``unit_bytes``, or just once if ``unit_bytes`` is None. The
-        quantity `unit_day` is None, because it depends on an offer.
+        An event counts once for each whole or part unit of ``unit_bytes``, or just once if ``unit_bytes`` is None. For
+        `unit_day` (a day of one unit of a service's capacity) the result is None, because units differ between billing
+        options.
         """
         if quantity in _MONTH:
             return _MONTH[quantity]

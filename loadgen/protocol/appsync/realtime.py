@@ -28,8 +28,8 @@ _LEAST_TIMEOUT_MS: Final = 100
 #: States of a subscription.
 ASKED, ACTIVE, LEAVING = 0, 1, 2
 
-#: Matches the authorization and all that follows it, to hide them if the service echoes one of our messages. Searching
-#: for a known secret is not enough, since every message has another signature.
+#: Matches the authorization in a message and the rest of that message. Both are hidden in error texts, as the service
+#: may echo one of our messages. Searching for a known secret is not enough, since every message has another signature.
 _AUTHORIZATION: Final = re.compile(rb"(authorization|header[-=]).*", re.IGNORECASE | re.DOTALL)
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
@@ -63,7 +63,7 @@ class RealtimeSession:
         self._handler = handler
 
     def awaits(self) -> str:
-        """Return an empty text: no detail is needed, as the opening can wait only for `connection_ack`."""
+        """Return no detail on what the opening connection waits for, as this can only be `connection_ack`."""
         return ""
 
     def keepalive(self) -> bytes:
@@ -120,7 +120,7 @@ class RealtimeService:
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._connect = self._subscribe = self._publish = self._signing(credential)
-        #: Credentials by channel, for subscriptions that do not use `_subscribe`; None if there are none.
+        #: Credentials by channel, used for subscriptions instead of `_subscribe`, or None if no channel has its own.
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT
@@ -148,7 +148,7 @@ class RealtimeService:
         self._sent = _NOTHING_SENT
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return ``credential``, changed if it must sign paths of this service; subclasses override this method."""
+        """Return the credential to use: ``credential`` itself, unless a subclass must make it sign other paths."""
         return credential
 
     def _normal(self, channel: str) -> str:
@@ -156,7 +156,7 @@ class RealtimeService:
         raise NotImplementedError
 
     def _subscribes_by(self, channel: str) -> Credential:
-        """Return the credential to subscribe to a channel in its normal form."""
+        """Return the credential for subscribing to ``channel``, which must be in its normal form."""
         return self._subscribe if self._channels is None else self._channels.get(channel, self._subscribe)
 
     def _handshake_by(self, make: Callable[[dict[str, str]], Handshake]) -> Handshake:
@@ -180,7 +180,7 @@ def unreadable_kind(error: Exception, message: bytes | bytearray) -> str:
 
 
 def unreadable_answer(status: int, body: bytes, wanted: str) -> PublishAnswer:
-    """Return the outcome of a publish whose answer is not ``wanted``, such as `a publish answer`."""
+    """Return the outcome of a publish whose answer has an unexpected form; ``wanted`` names the expected one."""
     return PublishAnswer(
         error=f"HTTP {status} with a body that is not {wanted}",
         refusal=Refusal.of(status),

@@ -15,7 +15,8 @@ class Rule(NamedTuple):
     pattern: Pattern
     kind: Literal["accepted", "refused", "reply", "ignore", "error", "deliver"]
     identity: Identity | None = None
-    #: The queue in which the answered request waits, if answers come in the order of the requests (see `Requests`).
+    #: The queue of the requests that await this kind of answer, if answers come in the order of the requests (see
+    #: `Requests`).
     queue: str = ""
     frame: Frame | None = None
 
@@ -47,9 +48,10 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
 
 
 def line_pattern(pattern: Pattern) -> "tuple[Callable[..., re.Match[bytes] | None], bool]":
-    """Return a function that matches a delivery at an offset of the stream, and True if deliveries state their size.
+    """Return a function that matches a delivery's first line in a byte stream, and True if it states the event's size.
 
-    With a size, the match ends before the event; without one, it ends after the line.
+    The function takes the bytes and an offset. With a size, the event follows the matched line and has this size in
+    bytes; without a size, the event is part of the line.
     """
     assert isinstance(pattern, TextPattern)
     head, line_end, rest = pattern.written.partition("\r\n")

@@ -67,8 +67,8 @@ class Incoming:
         #: Packet ids of messages that the broker had released before this connection. The broker repeats a PUBREL
         #: if the last connection broke before our PUBCOMP arrived (MQTT 5, 4.4).
         self._ended_before: set[int] = set()
-        #: Subscriptions of the client's last connection, or None. Messages for them wait until this connection has
-        #: subscribed again.
+        #: Subscriptions of the client's last connection, or None. Messages for these subscriptions wait in `_early`
+        #: until this connection has subscribed again.
         self._former: Subscriptions | None = None
         self._early: list[Message] = []
 
@@ -137,8 +137,9 @@ class Incoming:
         return False
 
     def _deliver(self, packet: Any, arrival_ns: int, read_ns: int) -> None:
-        """Pass a message to its subscription, or keep it if its subscription may still follow."""
-        # A message without a subscription gets an empty id, so that it is counted as unknown.
+        """Pass a message to its subscription, or keep it if the client may still subscribe again to its topic."""
+        # A message without a subscription gets an empty subscription id, so that it is counted as a message for an
+        # unknown subscription.
         subscription_id = self._topics.find(packet.topic)
         if subscription_id is None:
             if self._is_early(packet):
@@ -159,7 +160,7 @@ class Incoming:
         self._handler.on_event(subscription_id, text, arrival_ns, read_ns)
 
     def _is_early(self, packet: Any) -> bool:
-        """Return True if only the last connection had a subscription for a message, and there is room to keep it."""
+        """Return True if a message is to be kept: the last connection had a subscription for it, and there is room."""
         former = self._former
         return former is not None and len(self._early) < _EARLY_MAX and former.find(packet.topic) is not None
 

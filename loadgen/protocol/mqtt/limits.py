@@ -27,10 +27,10 @@ AWS_PUBLISHES_PER_CONNECTION_PER_SECOND: Final = 100
 """Publish requests per second on one connection, inbound and outbound."""
 
 AWS_CONNECTS_PER_SECOND: Final = 500
-"""Connect requests per second and account; adjustable."""
+"""Connect requests per second and account; AWS raises the limit on request."""
 
 AWS_QOS_MAX: Final = 1
 """Highest QoS: AWS IoT Core has QoS 0 and 1 ("MQTT", AWS IoT Developer Guide, mqtt.html)."""
 
 AWS_SUBSCRIPTIONS_PER_CONNECTION: Final = 50
-"""Subscriptions on one connection; adjustable."""
+"""Subscriptions on one connection; AWS raises the limit on request."""

@@ -70,8 +70,8 @@ class Outgoing:
         self._handler, self._wire, self._memory, self._ids = handler, use.wire, memory, ids
         self._qos: int = use.settings.qos
         self._retain, self._stamp_name = use.settings.retain, use.stamp_name
-        #: The request of each PUBLISH and the index of its event, by packet id. None for a PUBLISH of an earlier
-        #: connection, since its request ended with that connection.
+        #: By packet id of a PUBLISH: its publish request and the index of its event there. None for a PUBLISH of an
+        #: earlier connection, since the request ended with that connection.
         self._requests: dict[int, tuple[Request, int] | None] = {}
         ids.skip(self._requests)
         #: Packet ids of the publishes of earlier connections that this connection continues. The broker may answer them
@@ -158,7 +158,7 @@ class Outgoing:
                 released.append(acknowledgement(PUBREL, packet_id))
             else:
                 again.append((packet_id, sent_again(each.packet)))
-        # For each PUBREL sent again, the broker still counts the PUBLISH before it as unacknowledged.
+        # Each PUBREL sent again counts against the broker's limit: its PUBLISH is unacknowledged until the PUBCOMP.
         self._room -= len(released)
         self._waiting.extendleft(reversed(again))
         return b"".join(released) + self.take(), len(released) + len(again)

@@ -1,4 +1,4 @@
-"""Brokers as kinds of target: any MQTT broker, and AWS IoT Core with its quotas."""
+"""The targets of the protocol MQTT: any broker, and AWS IoT Core with its quotas."""
 
 from collections.abc import Mapping
 from dataclasses import replace

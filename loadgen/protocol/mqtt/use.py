@@ -29,5 +29,5 @@ class Use(NamedTuple):
         return unreadable.shown(message, [(secret, unreadable.HIDDEN) for secret in secrets])
 
     def example(self, message: Bytes) -> Callable[[], str]:
-        """Return a function that returns :meth:`shown` of a message, whose buffer may be reused before the call."""
+        """Return a function that returns :meth:`shown` of a copy of the message, as the message's buffer is reused."""
         return partial(self.shown, bytes(message[: unreadable.SEARCHED_BYTES]))

@@ -19,7 +19,7 @@ _AT = {name: index for index, name in enumerate(COLUMNS)}
 
 
 class EchoRecorder(Recorder):
-    """Record the arrivals of echoes, and drop everything else that the lane's connections report.
+    """Record the arrivals of echoes, and drop everything else that the echo lane's connections report.
 
     It is separate from the scenario's recorder and never flushed, so that no echo counts as a delivery of the scenario.
     """
@@ -29,13 +29,13 @@ class EchoRecorder(Recorder):
         self.publish = _drop
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Drop the row: the record has no subscriptions of the lane."""
+        """Drop the row: the run's record does not list the echo lane's subscriptions."""
 
     def connection(self, row: ConnectionRow) -> None:
-        """Drop the row: the record has no connections of the lane."""
+        """Drop the row: the run's record does not list the echo lane's connections."""
 
     def clock(self, row: ClockRow) -> None:
-        """Drop the row: the lane measures no clocks."""
+        """Drop the row: the echo lane measures no clocks."""
 
     def arrived(self) -> Iterable[tuple[int, int, int, int]]:
         """Yield (publisher, sequence, arrival_ns, read_ns) of each event of this run since the last call."""
@@ -45,7 +45,7 @@ class EchoRecorder(Recorder):
 
 
 def _drop(*publish: object) -> None:
-    """Drop a publish: the record has no publishes of the lane."""
+    """Drop a publish of the echo lane: the run's record does not list these publishes."""
 
 
 class _EchoReadiness:
@@ -65,7 +65,7 @@ class _EchoReadiness:
 
 
 class EchoRun:
-    """The `WorkerRun` that the lane's connections see; it keeps their counts and rows out of the scenario's."""
+    """The `WorkerRun` that the echo lane's connections see; it keeps their counts and rows out of the scenario's."""
 
     def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
         self._run = run
@@ -73,7 +73,7 @@ class EchoRun:
         self.progress = Progress()
         self.readiness = _EchoReadiness()
         self.report_error = report_error
-        # A defect in the lane is reported but does not make the run invalid.
+        # A failure of the echo lane is reported, but it does not make the run invalid.
         self.failures = Failures(lambda failure: report_error(f"{failure.where}: {failure.message}", False))
 
     def __getattr__(self, name: str) -> Any:

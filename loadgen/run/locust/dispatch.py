@@ -15,7 +15,7 @@ Users = dict[str, dict[str, int]]
 
 
 def dispatcher_of(users: Callable[[], Users]) -> type[UsersDispatcher]:
-    """Return a dispatcher class for Locust's environment; it calls ``users`` when a run begins."""
+    """Return a dispatcher class for Locust's environment; it gets each worker's numbers of users from ``users``."""
 
     class ShareDispatcher(UsersDispatcher):
         """Make Locust start each worker's users in one step."""

@@ -165,7 +165,7 @@ class MasterSide:
         self._environment.process_exit_code = int(code)
 
     def users_of_workers(self) -> dict[str, dict[str, int]]:
-        """Map each worker's Locust id to the worker's number of users by class name; `dispatch` tells Locust."""
+        """Map each worker's Locust id to its number of users by class name, for the dispatcher that Locust uses."""
         assert self.run is not None
         coordinator = self.run.coordinator
         classes = {
@@ -192,7 +192,7 @@ class MasterSide:
     # The following methods are greenlets that watch the workers and the embedded server.
 
     def watch_workers(self) -> None:
-        """Tell the coordinator which workers are in reach; loops forever."""
+        """Tell the coordinator again and again which workers the master can reach; never returns."""
         while True:
             self._sleep(_WORKERS_INTERVAL_S)
             self._look_at_workers()

@@ -1,4 +1,4 @@
-"""Handle the messages of a run's workers: counts, claims, pings, pieces of their record, and their last message."""
+"""Handle the workers' messages: counts, requests for clients, pings, pieces of the record, and the last message."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 
 
 class Inbox:
-    """Handles the messages of a run's workers; ``spool`` is the folder for the rows that workers send in messages."""
+    """Handles the messages of a run's workers; ``spool`` is the folder for the record rows that they send."""
 
     def __init__(
         self,

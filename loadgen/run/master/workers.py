@@ -28,7 +28,7 @@ class WorkerState:
     complaints: dict[str, int] = field(default_factory=dict)
     #: The reason for which the target permanently refuses this worker, or None.
     fatal: str | None = None
-    #: The reason why this worker cannot play its clients, or None; `broken_code` is the matching exit code.
+    #: The reason why this worker cannot run its clients, or None; `broken_code` is the matching exit code.
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Finished | None = None
@@ -146,7 +146,7 @@ class Workers(Mapping[str, WorkerState]):
         return sum(state.deliveries for state in self.values())
 
     def counts(self, worker_id: str) -> dict[str, int]:
-        """Return the number of clients of each role that a worker plays."""
+        """Return the number of clients of each role that a worker runs."""
         return dict(self._counts[worker_id])
 
     def totals(self) -> Counter[str]:
@@ -172,10 +172,10 @@ class Workers(Mapping[str, WorkerState]):
         return [state for state in self.values() if not state.whole]
 
     def check_able(self) -> None:
-        """Check that no worker has reported that it cannot play its clients; lost workers are ignored.
+        """Check that no worker has reported that it cannot run its clients; lost workers are ignored.
 
         Raises:
-            RunError: a worker has reported that it cannot play its clients.
+            RunError: a worker has reported that it cannot run its clients.
         """
         for state in self.values():
             if state.broken is not None:

@@ -19,7 +19,7 @@ class Barriers:
         self._clock = clock
         self._time = time
         self._ramp_length_ns = ramp_ns
-        #: Set when the ramp's start is known, or when the run ends without one.
+        #: Set when the ramp's start is known, or when the run ends before that.
         self._ramping = Event()
         self._ramp_ns = 0
         self._timeline: AsyncResult = AsyncResult()
@@ -48,7 +48,7 @@ class Barriers:
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline (start and end of each phase); publishers start at the time that it gives."""
+        """Give the users the start and end of each phase; publishers wait for this before they send."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:

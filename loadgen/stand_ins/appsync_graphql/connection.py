@@ -61,7 +61,7 @@ class Api(Protocol):
     async def authorize(
         self, operation: Operation, credentials: Mapping[str, str], signed_body: Callable[[], bytes]
     ) -> None:
-        """Allow an operation; raises RefusedError for bad credentials."""
+        """Check that the credentials allow an operation; raises RefusedError if they do not."""
 
 
 class Connection:
@@ -154,7 +154,7 @@ class Connection:
             return
         if len(self._subscriptions) >= settings.subscriptions_per_connection:
             most = settings.subscriptions_per_connection
-            # Here AWS sends the error as one object, not as a list (source: an iOS client).
+            # For this error, AWS sends one object instead of a list of objects (source: an iOS client).
             self.error(
                 "error",
                 {

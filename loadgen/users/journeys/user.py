@@ -29,7 +29,7 @@ class EventsUserMeta(UserMeta):
 
     @property
     def role(cls) -> str:  # noqa: N805
-        """The role of the run's clients that this class plays."""
+        """The name by which the run's plan calls this class's clients."""
         return journey_role(cls.__name__)
 
 
@@ -45,7 +45,7 @@ class EventsUser(User, metaclass=EventsUserMeta):
     client: JourneyClient
     #: The rows that this client takes from the run's data, such as ``self.data.people["id"]``.
     data: OwnRows
-    #: The client that this user plays: its number in the run, its group, and its place in the group.
+    #: The planned client that this user is in the run: its number, its group, and its index in the group.
     client_plan: ClientPlan
 
     def __init_subclass__(cls, **named: Any) -> None:

@@ -1,4 +1,4 @@
-"""Test the bounds between given points against a direct implementation of their definition."""
+"""Test the bounds on the offset between two clocks against a direct implementation of their definition."""
 
 import math
 from itertools import pairwise
@@ -130,8 +130,8 @@ def test_a_jump_lies_between_the_last_point_before_it_and_the_first_after_it(mov
 @pytest.mark.parametrize(
     ("moved", "found"),
     [
-        # The jump must exceed the sum of the drift of two clocks (1 ms in a second, give or take the 100 ns
-        # of a round trip), the width of the pings' bounds (2 µs), and rounding (4 ns).
+        # To be found, a jump must exceed three amounts together: the drift between two clocks (1 ms in a second, give
+        # or take the 100 ns of a round trip), the width of the pings' bounds (2 µs), and rounding (4 ns).
         (PART * (SECOND + 100) + 2000 + 4.5, 1),
         (PART * (SECOND + 100) + 2000 + 3.5, 0),
         (-(PART * (SECOND - 100) + 2000 + 4.5), 1),
@@ -163,7 +163,7 @@ def test_jumps_without_a_bound_of_either_kind_between_them_are_one() -> None:
     assert envelope._merged(points, half) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
     over = [Jump(0.5 * SECOND, 2.9 * SECOND, 5.0), Jump(0.4 * SECOND, 1.9 * SECOND, -7.0)]
     assert envelope._merged(points, over) == [Jump(0.4 * SECOND, 2.9 * SECOND, -2.0)]
-    # A jump is merged only with the last one before it.
+    # A jump is merged only with the jump directly before it.
     third = Jump(3.2 * SECOND, 3.3 * SECOND, 1.0)
     two = [Jump(0.5 * SECOND, 0.9 * SECOND, 5.0), Jump(3.1 * SECOND, 3.15 * SECOND, 2.0)]
     assert envelope._merged(points, [*two, third]) == [two[0], Jump(3.1 * SECOND, 3.3 * SECOND, 3.0)]
@@ -186,7 +186,7 @@ def test_where_the_masters_clock_stood_still_the_jump_takes_its_time_on_the_work
 
 
 def mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
-    """Compute `_mean_rate` naively, from each pair of an upper and a lower bound on one side of all jumps."""
+    """Compute `_mean_rate` directly: try each pair of an upper and a lower bound that have no jump between them."""
 
     def side(at: float) -> tuple[int, ...]:
         return tuple(0 if at <= j.from_ns else 2 if at >= j.to_ns else 1 for j in jumps)
@@ -229,7 +229,7 @@ def test_of_many_pings_the_narrowest_of_each_stretch_counts() -> None:
         points.upper_at[narrow], points.upper[narrow], points.lower_at[narrow], points.lower[narrow]
     )
     assert envelope._mean_rate(points, []) == pytest.approx(mean_rate(only, []))
-    # A wider ping is ignored, even if its upper bound is lower.
+    # A ping whose bounds are wider apart is ignored, even if its upper bound is lower than those of the narrow pings.
     wider = np.arange(1, count, 4)
     points.upper[wider], points.lower[wider] = -400.0, -1e6
     assert mean_rate(points, []) != pytest.approx(mean_rate(only, []))
@@ -288,8 +288,8 @@ def test_around_a_jump_of_a_steady_clock_either_side_is_possible() -> None:
 def test_what_lies_beyond_the_outermost_jump_without_a_bound_of_either_kind_is_left_out() -> None:
     points = pings([0.0] * 8)
     early, late = Jump(0.0, 0.5 * SECOND, 1.0), Jump(6.5 * SECOND, 7 * SECOND, 1.0)
-    # Before the first jump there is only an upper bound, so this part is left out. After the last jump there
-    # are bounds of both kinds.
+    # Before the jump `early` there is no lower bound, so `_whole` leaves out that part and the jump. After the jump
+    # `late` there are upper and lower bounds, so `late` stays.
     kept, jumps = envelope._whole(points, [early, late])
     assert jumps == [late]
     assert (len(kept.upper), len(kept.lower)) == (7, 7)
@@ -302,7 +302,7 @@ def test_what_lies_beyond_the_outermost_jump_without_a_bound_of_either_kind_is_l
 
 
 def test_where_no_steady_rate_explains_the_pings_either_neighbour_is_possible() -> None:
-    # The offset steps back and forth: no steady rate explains that, and each step is too small to be found.
+    # The offset steps back and forth: no steady rate explains that, and each step is too small to count as a jump.
     points = pings([0.0, 300e3, 0.0, 300e3, 0.0, 300e3, 0.0], width=1000)
     curve, jumps, allowed = steady_offset(points)
     assert (jumps, allowed) == ([], (-PART, PART))
@@ -330,8 +330,8 @@ def test_by_neighbours_a_moment_is_what_the_ping_before_or_the_one_after_says(
             bottom = points.lower[number] - PART * abs(time - points.lower_at[number])
             says.append((bottom, top))
         bottom, top = min(bottom for bottom, _ in says), max(top for _, top in says)
-        # While a ping is under way, its neighbours' bounds cross between two nodes, and the curve may be
-        # wider there.
+        # While a ping is under way, the bounds of the ping before and of the ping after cross between two nodes of the
+        # curve. There the curve may be wider than these bounds.
         under_way = any(points.upper_at[n] < time < points.lower_at[n] for n in range(count))
         wider = PART * long if under_way else 0.0
         assert bottom - wider - 2 <= low <= bottom + 2

@@ -22,7 +22,7 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: Probability that a test of a sample fails by chance, although the method keeps exactly to the stated rate.
+#: Probability that a test on a random sample fails by chance although the comparison's error rate is exactly as stated.
 CHANCE = 0.001
 
 
@@ -59,7 +59,7 @@ def test_one_run_a_side_never_decides() -> None:
 
 
 def test_the_interval_covers_the_true_change_at_the_stated_rate() -> None:
-    """Fifty trials can reveal a coverage that is clearly too low; to measure the rate takes ten thousand."""
+    """Fifty trials only reveal a rate that is clearly too low; ten thousand would be needed to measure it."""
     assert covered(50, seed=16) >= quantile(CHANCE, 50, 0.95)
 
 
@@ -104,7 +104,8 @@ def test_a_difference_counts_only_beyond_what_the_figures_leave_open() -> None:
     base, new = World(21).sides(6, 1.2)
     at = {each.metric: each for each in compare(base, new, resamples=50)}["delivery.latency.p99"]
     assert at.verdict == WORSE
-    # The new runs are 20 % slower, but each may truly be 10 % faster than measured, which leaves 8 %.
+    # The new runs are 20 % slower, but each may truly be 10 % faster than measured. They are then 8 % slower (1.2 *
+    # 0.9).
     a_little = {m.metric: m for m in compare(base, widened(new, 0.9, 1.0), resamples=50)}[
         "delivery.latency.p99"
     ]
@@ -118,7 +119,8 @@ def test_a_difference_counts_only_beyond_what_the_figures_leave_open() -> None:
     much = {m.metric: m for m in compare(base, widened(new, 0.75, 1.0), resamples=50)}["delivery.latency.p99"]
     assert much.verdict == UNKNOWN
     assert "not known better" in much.reason
-    # Both sides are equal and do not vary, yet the uncertain figures still leave the verdict unknown.
+    # Both sides have the same measured figures, but the truth may be up to 30 % lower on one side, so the verdict is
+    # unknown.
     same = {m.metric: m for m in compare(base, widened(base, 0.7, 1.0), resamples=50)}["delivery.latency.p99"]
     assert same.verdict == UNKNOWN
 

@@ -1,4 +1,4 @@
-"""Test comparisons of two services: names, other differences, and the better service of each metric."""
+"""Test comparisons of two services: how they are named, what else differs, and which is better by each metric."""
 
 import io
 import json

@@ -15,7 +15,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, ma
 def test_pairs_are_distinct_if_a_set_holds_as_many(pairs: list[tuple[int, int]], cells: int) -> None:
     one, other = (np.array([pair[n] for pair in pairs], dtype=np.int64) for n in (0, 1))
     with pytest.MonkeyPatch.context() as patch:
-        # Few cells, so that different pairs share one.
+        # With so few hash cells, different pairs fall into the same cell.
         patch.setattr(ranks, "_CELLS", cells)
         assert ranks.distinct(one, other) is (len(set(pairs)) == len(pairs))
 

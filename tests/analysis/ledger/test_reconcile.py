@@ -66,7 +66,7 @@ def test_one_lost_one_twice_one_to_a_subscription_that_was_gone(tmp_path: Path) 
     subscriptions = [subscription(1, "/default/a"), subscription(2, "/default/a", ended_ns=15 * MS)]
     deliveries = [delivery(first, 1), delivery(first, 1), delivery(second, 2)]
     ledger = ledger_of(tmp_path, [first, second], subscriptions, deliveries)
-    assert ledger.expected == 3  # the first event for both, the second for the one still subscribed
+    assert ledger.expected == 3  # first event: both subscriptions; second event: only subscription 1
     assert (ledger.delivered, ledger.lost, ledger.duplicates, ledger.outside_live_window) == (1, 2, 1, 1)
     assert (ledger.events_with_loss, ledger.subscriptions_with_loss) == (2, 2)
     assert ledger.balances
@@ -87,13 +87,13 @@ def test_reorder_is_by_publisher_and_subscription(tmp_path: Path) -> None:
     # At subscription 1 the second event overtakes the first. The event of publisher 2 is late, but in order.
     latencies = {(1, 0): 5 * MS, (1, 1): MS, (1, 2): 9 * MS, (2, 0): 50 * MS}
     deliveries = [delivery(e, 1, latencies[e["publisher"], e["sequence"]]) for e in events]
-    # A record lists a subscription's rows in the order of their arrival.
+    # A record lists a subscription's delivery rows in the order of arrival.
     deliveries.sort(key=lambda row: row["arrival_ns"])
     assert ledger_of(tmp_path, events, [subscription(1, "/default/*")], deliveries).reordered == 1
 
 
 def two_lives(ready_again_ns: int = 35 * MS) -> list[Row]:
-    """Return two lives of a subscription: one lost 15 ms into the phase, the next acknowledged at 30 ms."""
+    """Return a subscription's rows for two connects: one lost 15 ms into the phase, the next acknowledged at 30 ms."""
     return [
         subscription(1, "/default/a", 0, 15 * MS, life=0),
         subscription(1, "/default/a", ready_again_ns, None, life=1, acknowledged_ns=ZERO + 30 * MS),
@@ -253,9 +253,10 @@ def situations(draw: st.DrawFn) -> Situation:
 
 
 def owed(event_row: Row, lives: list[Row], broke: dict[tuple[int, int], bool]) -> tuple[str, Row] | None:
-    """Return the kind of loss if one subscription misses an event, and the life it belongs to, or None.
+    """Return (kind of loss, row of the life that lost it) if a subscription misses an event; None if that is no loss.
 
-    This follows the definition literally, life by life.
+    A life lasts from one connect of the client to the end of that connection. The rows in ``lives`` are checked one by
+    one, exactly as the definition of loss says.
     """
     sent_ns = event_row["sent_ns"]
     last: Row | None = None
@@ -373,7 +374,8 @@ BALANCED = Ledger(
         ({"lost_before_ready": 6}, False),
         ({"lost_in_reconnect": 8}, False),
         ({"lost_otherwise": 17}, False),
-        # Deliveries that were missed on purpose or not observed are not part of `expected`.
+        # `expected` leaves out deliveries missed on purpose (the scenario had cut the connection, or the client had
+        # left or unsubscribed), and those not observed.
         ({"missed_in_gap": 9, "missed_away": 9, "unobserved": 9}, True),
     ],
 )

@@ -1,4 +1,4 @@
-"""Test that a run has the same figures in slices and in one piece, and that plain numpy agrees."""
+"""Test that a run's figures are the same when read in slices, when read whole, and by plain numpy."""
 
 import tempfile
 import threading
@@ -42,7 +42,7 @@ def test_the_ledger_is_the_same_however_it_is_cut(situation: Situation, rows: in
         pq.write_table(pq.read_table(path), path, row_group_size=group_rows)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(slices, "SLICE_ROWS", rows)
-            # Use the code path for more pairs of publisher and subscription than fit into a table.
+            # Use the other code path, for more (publisher, subscription) pairs than fit into a table.
             patch.setattr(order, "_STREAMS_MAX", rows)
             cut = of(Path(folder))
     assert cut[0] == whole[0]
@@ -105,7 +105,7 @@ def test_the_latencies_are_those_of_plain_numpy() -> None:
 
 
 def test_stamps_shared_across_a_cut_are_counted_once() -> None:
-    """One read brings events of two slices, and all of them have the kernel stamp of the last."""
+    """All events that one read brings have the kernel timestamp of the last of them; here they lie in two slices."""
     people = Places(np.array([3, 9]))
     none = shared_stamps.Shared()
     first = shared_stamps.Stamps.of(
@@ -116,8 +116,8 @@ def test_stamps_shared_across_a_cut_are_counted_once() -> None:
     )
     none.add(first, 10)
     none.add(second, 20)
-    # Subscription 3 has three events that arrive at time 12, of which two share the stamp of a later one. Subscription
-    # 9 has two at time 14, of which one does.
+    # A stamp is shared if a later event of the same subscription has it, too. At subscription 3, three events arrive at
+    # time 12, so two share it. At subscription 9, two arrive at time 14, so one shares it.
     assert none.count == 3
 
 

@@ -90,7 +90,8 @@ def test_of_a_run_without_deliveries_sql_says_that_no_percentile_is_known(tmp_pa
     found = independent.figures(run, run.measure)
     assert found["delivery.headline_ns.count"] == 0
     assert {found[f"delivery.headline_ns.{name}"] for name in ("min", "p50", "p999", "max")} == {None}
-    # The SQL tables of one run are not used for the next run.
+    # The next run gets its own SQL tables: the figures of the sample are found, although a run without deliveries came
+    # first.
     sample = analysis.load(SAMPLE)
     assert sample.measure is not None
     assert independent.figures(sample, sample.measure)["ledger.expected"] == 4348
@@ -216,7 +217,7 @@ def small(made: Path, tmp_path: Path) -> Path:
 
 
 def pruned(content: Any, key: str, kept: frozenset[str]) -> Any:
-    """Return ``content`` as an older version would have written it, which knew only the keys ``kept``."""
+    """Return ``content`` as written by an older version that knew only the keys in ``kept``."""
     if isinstance(content, dict) and key not in revisions.FREE:
         below = {name: revisions.child(key, name) for name in content}
         return {
@@ -322,8 +323,7 @@ def test_without_a_summary_nothing_is_green(small: Path) -> None:
     code, lines = command(small)
     assert code == 3
     assert f"there is no summary.json: `loadgen report {small}` makes it" in lines
-    # Without summary.json, the version that wrote the other files is unknown, so their words are not called
-    # wrong.
+    # Without summary.json, it is unknown which version wrote the other files, so different wording is no error.
     (small / "summary.md").write_text("older words")
     code, lines = command(small)
     assert (code, lines[-1]) == (3, "1 disagrees")

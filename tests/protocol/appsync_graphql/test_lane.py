@@ -1,4 +1,7 @@
-"""Test that the native path takes `data` messages as the session does; `lanes_fuzz` compares more of them."""
+"""Test that the C fast path records the same from `data` messages as the Python session does.
+
+tests/native/lanes_fuzz.py compares the two with more, random messages.
+"""
 
 import json
 from itertools import accumulate
@@ -23,7 +26,7 @@ URL = "http://127.0.0.1:1/graphql"
 
 
 def taken(messages: list[dict[str, Any]], url: str = URL) -> tuple[list[list[int]], int]:
-    """Return the rows that the lane makes of some messages, and the number of messages that it takes."""
+    """Return the rows that the C fast path records from messages, and the number of messages that it processes."""
     handler: Any = Handler()
     session = AppSyncGraphql(GraphqlUrl.from_url(url), ApiKey("k")).session(handler)
     session.subscribe("s7", "/a")

@@ -1,4 +1,4 @@
-"""Test GraphQL operations: with the names that AWS's console makes, other names, and a document."""
+"""Test GraphQL operations: made from the names in AWS's console, made from other names, and read from a document."""
 
 import json
 

@@ -117,7 +117,7 @@ SHAPES: list[tuple[dict[str, Scalar], dict[str, str]]] = [
 def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the_same(
     when: dict[str, Scalar], at: dict[str, str], data: st.DataObject
 ) -> None:
-    """Draw documents that nearly match: each place has the right value, another value, or none."""
+    """Draw documents that nearly match the pattern: the value at each JSON pointer is right, wrong or missing."""
     document = None
     for pointer, right in [*when.items(), *((each, None) for each in at.values())]:
         value = data.draw(_right_or_other(right))

@@ -28,14 +28,13 @@ from tests.system.harness import STUCK_S
 from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
 
 HERE = Path(__file__).parent
-#: Files with cases, the longest first, so that it waits for timers while the others run.
+#: Files with test cases. The longest file is first: it mostly waits for timers, and the others run meanwhile.
 FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
 SUITE_TIMEOUT_S = 900
-#: The second server ends a connection at this age in seconds, which is enough for a subscription and an
-#: event.
+#: The second server ends a connection at this age in seconds. A client can subscribe and receive an event before.
 BRIEF_LIFETIME_S = "4"
 OLDEST_NODE = (20, 14)
-"""Oldest version with `--test-force-exit`, without which Amplify's timers keep the process for 15 s."""
+"""Oldest version of Node with `--test-force-exit`. Without it, Amplify's timers keep the process alive for 15 s."""
 
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)
 ISSUER = "https://login.example"
@@ -58,7 +57,7 @@ AUTHORIZER = "def decide(event):\n    return {'isAuthorized': event['authorizati
 
 
 def case_names() -> list[str]:
-    """Return the names of the cases in the files; templates are filled in as the files' loops do."""
+    """Return the names of the test cases in the files; a name with a placeholder is listed once for each value."""
     text = "".join((HERE / name).read_text() for name in FILES)
     names = []
     for name in re.findall(r"^ *test\(['`](.+?)['`], async", text, re.MULTILINE):

@@ -18,5 +18,5 @@ def test_the_command(tmp_path: Path) -> None:
     done = loadgen("verify", str(run))
     assert done.code == 3, done.said
     assert "summary.json: ledger.lost is 1, and 0 by the tables" in done.out
-    # On exit DuckDB prints the objects that were not freed; there are none.
+    # DuckDB would print objects that were not freed at exit.
     assert done.err == ""

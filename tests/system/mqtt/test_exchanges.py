@@ -1,4 +1,4 @@
-"""Test whole runs on a real broker: all QoS levels and versions, shared, retained and resumed."""
+"""Test whole runs on a real broker, with all QoS levels, shared subscriptions, retained events and resumed sessions."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -146,7 +146,7 @@ def test_what_a_proxy_drops_and_repeats_within_a_group_is_found_one_by_one(
 
 @contextmanager
 def broker_with(folder: Path, *lines: str) -> Iterator[str]:
-    """Run another broker with these lines added to its configuration."""
+    """Run another broker, with ``lines`` added to its configuration; yield the URL of its listener."""
     folder.mkdir()
     port = free_port()
     with mosquitto(folder, (f"listener {port} 127.0.0.1", "allow_anonymous true", *lines), [port]):

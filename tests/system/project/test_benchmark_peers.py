@@ -26,7 +26,7 @@ if __name__ == "__main__":
         one.stop()
     print(json.dumps({"sent": one.sent, "received": one.received}))
 """
-#: Labels with the service, because several services have receivers of the same name.
+#: Each label begins with the service, because several services have receivers of the same name.
 LABELS = (
     *("AppSync Events: C, epoll and read (limit)", "AppSync Events: picows with aiofastnet"),
     *("AppSync Events: picows with aiofastnet, wss", "AppSync Events: k6", "AppSync Events: Artillery"),

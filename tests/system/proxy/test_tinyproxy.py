@@ -17,7 +17,7 @@ from tests.system.harness import SMALL, STUCK_S, Finished, free_port, loadgen, o
 from tests.system.run.pages import page
 from tests.system.users.player import Player
 
-#: An address added to this machine; it depends on the process, because tests may run in parallel.
+#: An address that the tests add to this machine. It is derived from the process id, because tests may run in parallel.
 ADDRESS = f"10.99.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 PASSWORD = "hunter2-secret"
 KEY = "da2-through-a-real-proxy-26"
@@ -209,7 +209,7 @@ def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tin
 def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(
     target: str, command: tuple[str, ...], value: str, tmp_path: Path, commands: Player
 ) -> None:
-    """tests/proxy/test_choose.py tests the message about each value."""
+    """The exact message for each value is tested in tests/proxy/test_choose.py."""
     login = ("--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY")
     finished = commands.command(tmp_path, "loadgen", *command, *login, env={"ALL_PROXY": value})
     assert finished.code == 2, finished.said

@@ -65,7 +65,7 @@ def embedded() -> Iterator[Announcement]:
 
 
 def complete_run(tmp_path: Path, scenario: str, target: str, settings: tuple[str, ...], via: str) -> Path:
-    """Run a scenario with echoes; check that nothing is lost, and that the ledger fits the events sent."""
+    """Run a scenario with an echo lane; check that no delivery is lost and that `loadgen verify` agrees."""
     finished = loadgen(
         *("run", scenario, "--target", target, "--results", str(tmp_path)),
         *overrides((*settings, "phases.echo=100ms")),
@@ -110,7 +110,7 @@ def test_chat_on_nchan_with_a_socket_a_channel_and_publishes_over_http(tmp_path:
 
 
 def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: str) -> None:
-    """Without verbose mode NATS answers neither subscribes, which a probe proves, nor publishes."""
+    """Without verbose mode, NATS answers neither subscribes nor publishes; only probes show that subscriptions work."""
     text = text_at("nats+ws://h").replace('\\"verbose\\":true', '\\"verbose\\":false')
     text = text.replace('\\"headers\\":true}\\r\\n', '\\"headers\\":true}\\r\\nPING\\r\\n').replace(
         'expect: "+OK"', "expect: PONG"
@@ -132,8 +132,7 @@ def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: s
     assert len(pd.read_parquet(run / "deliveries.parquet")) == 6 * len(events) > 100
 
 
-#: A protocol file for our own server. The harness has code for its protocol, but must work with this file
-#: too.
+#: A protocol file for our own server. The harness has code for the server's protocol, but must work with this file too.
 EVENTS_API = """
     version: 1
     title: Events by file

@@ -34,7 +34,7 @@ phases:
 gates:
   - delivery.loss == 0
 """
-#: Invalid in a text message, which must be UTF-8 (RFC 6455, 5.6).
+#: A text message that is invalid because it is not UTF-8 (RFC 6455, 5.6).
 BAD_TEXT = b'{"type":"data","id":"\xff","event":"x"}'
 PATHS = [
     pytest.param("1", marks=pytest.mark.skipif(not native.available, reason="the native path was not built")),
@@ -43,7 +43,7 @@ PATHS = [
 
 
 class Service:
-    """A correct service, except for changes by ``deliver`` and ``answer``."""
+    """A correct service; subclasses override ``deliver`` or ``answer`` to make it misbehave."""
 
     def __init__(self) -> None:
         self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
@@ -88,7 +88,7 @@ class Service:
 
 
 class BadFrame(Service):
-    """Sends one frame with bytes that are not UTF-8, as binary unless a subclass changes that."""
+    """A service that sends one frame with bytes that are not UTF-8; subclasses may change its ``kind`` from binary."""
 
     kind = WSMsgType.BINARY
 
@@ -119,7 +119,7 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
     path: str, tmp_path: Path
 ) -> None:
     class BadFrameAndAnswers(BadFrame):
-        """Also answers each third publish with bytes that are not UTF-8."""
+        """A `BadFrame` service that also answers each third publish with bytes that are not UTF-8."""
 
         def answer(self, events: int) -> bytes:
             return (
@@ -218,7 +218,7 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
     )
 
     class Slow(Service):
-        """Delivers slowly, so that deliveries are under way at an unsubscribe."""
+        """A service that delivers 20 ms late, so that deliveries are under way when a client unsubscribes."""
 
         async def deliver(
             self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
@@ -249,7 +249,7 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
     assert not [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "harness"]
 
 
-#: Makes the harness fail once, for the reader that has received 60 events; the reader then connects again.
+#: Code that makes the harness fail once, at the 130th event that it decodes; the reader of this event then reconnects.
 BUG = """
 from loadgen.users import deliveries
 

@@ -22,7 +22,7 @@ from tests.system.service import Service
 PAUSE_S = 1.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
 UNIFIED = Path("/sys/fs/cgroup")
-#: A load whose latency gate passes if nothing is stopped.
+#: Overrides for a load whose latency gate passes unless a process is stopped.
 LOAD = (
     *SMALL,
     "gates=[delivery.latency.p99 < 60s]",
@@ -172,7 +172,7 @@ def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     def freeze(on: bool) -> None:
         (group / file).write_text(words[on])
         if file == "freezer.state":
-            # Freezing takes until every process is at a point where the kernel can stop it.
+            # Wait: the kernel can freeze a process only at certain points, so the write returns before all are frozen.
             until(lambda: (group / file).read_text().strip() == words[on], words[on])
 
     try:

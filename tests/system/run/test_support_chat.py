@@ -1,4 +1,4 @@
-"""Test the catalogue's support chat: users with tasks on its own API, from a user's copy."""
+"""Test the catalogue's support chat (users with tasks, and an API made for them) from a copy as users make it."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_customers_are_answered_and_the_ledger_has_it(tmp_path: Path) -> None:
     channels = set(run.subscriptions["channel"].astype(str))
     assert {f"/support/desks/{desk}" for desk in range(AGENTS)} <= channels
     assert len([each for each in channels if each.startswith("/support/tickets/")]) == CUSTOMERS
-    # Agents answer on the ticket's channel, and all customers receive the state of the desks.
+    # Agents answer on the ticket's channel. All customers receive what is published on `/support/open/`.
     asked = run.events[run.events["channel"].astype(str).str.startswith("/support/desks/")]
     answers = run.events[run.events["channel"].astype(str).str.startswith("/support/tickets/")]
     assert 0 < len(answers) <= len(asked)

@@ -33,8 +33,8 @@ KEY = "da2-" + "s" * 26
 def recording(run: Path) -> set[str]:
     """Return the workers that have written at least a second of the measure phase to disk.
 
-    A worker writes the row of health after the deliveries of its second; it counts as the worker's last sign
-    of life.
+    Each second, a worker writes its deliveries and then a health row. The report takes the last health row as the
+    worker's last sign of life, so both files are checked.
     """
     (begin_ns,) = (p["start_ns"] for p in read(run / "manifest.json")["phases"] if p["name"] == "measure")
     begun = [
@@ -170,7 +170,8 @@ def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp
     assert again[again["ready_ns"].notna()]["subscription"].nunique() == 40
     deliveries = pd.read_parquet(run / "deliveries.parquet")
     assert (deliveries["arrival_ns"] > outage["end_ns"]).sum() > 100
-    # An invalid run prints that first; tests/analysis/verdict/test_judgement.py tests the sentence.
+    # If the run is invalid, it prints that instead of the outage; tests/analysis/verdict/test_judgement.py tests the
+    # outage's sentence.
     assert "The target was away for" in finished.out or summary["verdict"]["kind"] == "invalid"
 
 

@@ -10,7 +10,7 @@ from tests.system.harness import STUCK_S, Finished, free_port, start
 
 
 def _heard(process: "subprocess.Popen[str]", what: str) -> str:
-    """Read standard error until a line contains ``what``; return all of it."""
+    """Read standard error until a line contains ``what``; return all lines read."""
     assert process.stderr is not None
     heard = ""
     deadline_s = time.monotonic() + STUCK_S

@@ -32,7 +32,8 @@ from loadgen.server.process import Announcement, ServerProcess
 from tests.system.harness import STUCK_S
 from tests.system.server.conftest import Client
 
-# The clients' threads draw masks with `random` while hypothesis runs, which does not affect its data.
+# The clients' threads draw masks with `random` while hypothesis runs. Its warning is ignored, as its data stays the
+# same.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 BATCH = 50
@@ -77,7 +78,7 @@ class Honest:
         return len(self.process.net_connections(kind="tcp"))
 
     def still_fine(self) -> None:
-        """Publish an honest event, and assert that it is the first to arrive since the last one."""
+        """Publish an honest event, and assert that no other event reached the subscriber before it."""
         self._number += 1
         event = f'"honest {self._number}"'
         self.publisher.send(
@@ -234,7 +235,7 @@ def test_frames(honest: Honest) -> None:
 
 
 def drain(client: Client) -> list[dict[str, Any]]:
-    """Return all answers before that to an honest request; fails if the connection is closed or silent."""
+    """Send an honest request; return all answers up to the one to it. Fails if the connection is closed or silent."""
     answers: list[dict[str, Any]] = []
     client.send({"type": "unsubscribe", "id": "the-last"})
     while not answers or answers[-1].get("id") != "the-last":
@@ -243,7 +244,7 @@ def drain(client: Client) -> list[dict[str, Any]]:
 
 
 def send_what_is_no_text(server: Announcement) -> None:
-    """Send bytes that are not UTF-8 as a text frame, which ends its own connection (RFC 6455, 8.1)."""
+    """Send a text frame that is not UTF-8; the server must close that connection (RFC 6455, 8.1)."""
     headers = {"x-api-key": server.api_key}
     with connect(
         server.ws_url, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers, close_timeout=1
@@ -411,7 +412,7 @@ def test_http_requests(honest: Honest) -> None:
 
 
 def test_bytes(honest: Honest) -> None:
-    """Send bytes that are not HTTP, half a request, or half a frame, and reset the connection within them."""
+    """Send bytes that are neither a whole request nor whole frames, and reset some of the connections after them."""
     address = urlsplit(honest.server.http_url)
     place = (address.hostname or "", address.port or 0)
     upgrade = (

@@ -177,8 +177,8 @@ def test_publishing_waits_for_a_process_that_stands_still_and_nothing_is_lost(cl
         os.kill(server.pids[0], signal.SIGSTOP)
         sent = 0
         try:
-            # The loop ends when an answer takes more than 0.5 s. If that answer is merely late, the loop just
-            # ends sooner.
+            # Publish until an answer takes more than 0.5 s, since the server waits for the stopped process. On a busy
+            # machine an answer may be late for another reason; then the loop just ends sooner.
             with suppress(TimeoutError):
                 for number in range(100):
                     sent += 1
@@ -210,7 +210,8 @@ def test_api_files_work_in_each_process_and_rates_are_those_of_all(
         publishers, subscribers = one_a_process(server, client), one_a_process(server, client)
         for one in subscribers:
             one.subscribe("/default/a")
-        # The bucket holds one event and fills in two minutes, so it is empty for the next process.
+        # The processes share the quota of 30 events/h: a token bucket of one event that takes two minutes to refill. So
+        # the second process finds it empty.
         assert publishers[0].publish("/default/a", ["1"])["type"] == "publish_success"
         refused = publishers[1].publish("/default/a", ["2"])
         assert refused["errors"][0]["errorType"] == "LimitExceededError"
@@ -317,7 +318,7 @@ def test_a_bad_setting_is_one_sentence_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("faults.yaml").write_text("seed: 7\n")
-    # Tested within this process, because each mistake is found before a fork.
+    # Call `main` in this process: it finds each mistake before it forks.
     assert main(options) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -99,7 +99,7 @@ def counted(pairs: Pairs) -> dict[int, int]:
 
 
 def demand_well_measured(folder: Path, summary: dict[str, Any]) -> None:
-    """Assert that a run was measured as usual: with kernel stamps, by the native path, and verified."""
+    """Assert that a run used kernel timestamps and the C receive path, if available, and that its results verify."""
     manifest = read(folder / "manifest.json")
     assert manifest["target"]["protocol"] == "appsync-graphql"
     for worker in manifest["workers"]:
@@ -335,8 +335,8 @@ def test_an_api_of_ones_own_is_used_by_its_operations_on_every_worker(tmp_path: 
     demand_well_measured(folder, summary)
     setup = read(folder / "manifest.json")["target"]["setup"]
     assert setup["operations"].startswith("mutation post, subscription posted (file ")
-    # The probe had no operations file, and the default operations do not fit this schema. Its advice names
-    # the file.
+    # `loadgen probe` was not given the operations file, and the default operations do not fit this schema. So the probe
+    # advises to give such a file.
     step = next(each for each in map(json.loads, refused.out.splitlines()) if each["ok"] is False)
     assert step["name"] == "subscribe"
     assert "Validation error" in step["detail"]

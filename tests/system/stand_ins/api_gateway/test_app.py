@@ -1,4 +1,4 @@
-"""Test the gateway and its backend over real sockets, with the `websockets` library as the client."""
+"""Test the API Gateway stand-in and its backend over real sockets, with the `websockets` library as the client."""
 
 import asyncio
 import json
@@ -150,7 +150,7 @@ class TestLimits:
                     await busy.send(action="ping")
                     await busy.next("pong")
                     await asyncio.sleep(0.1)
-                # The client's pings did not count as activity.
+                # The connection was closed as idle although its client sent pings: they do not count as messages.
                 assert await ended == (1001, "idle")
                 pinged.cancel()
             async with running(idle_s="0.5", pings_count="yes") as server, client(server) as pinging:
@@ -328,7 +328,7 @@ class TestLosses:
                 await one.publish("/a/b/b/b/b/b/b", "x")
                 stats = (await server.stats())["backend"]
                 assert stats["posts_at_once"] == 2
-                # There are six POSTs of 50 ms each, two at a time.
+                # The fan-out is six POSTs of 50 ms each, two at a time, so it takes at least 150 ms.
                 assert stats["fan_out_ms"]["max"] >= 150
                 assert stats["fan_outs_total_s"] >= 0.15
 
