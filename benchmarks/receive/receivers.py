@@ -58,7 +58,7 @@ class Receiver:
 
     @property
     def label(self) -> str:
-        """The name of the receiver, after the name of the service."""
+        """The names of the service and of the receiver, such as `AppSync Events: k6`."""
         return f"{self.service.title}: {self.name}"
 
 
@@ -83,7 +83,7 @@ OURS_NATS = replace(
 
 
 def everyone(scratch: Path) -> list[Receiver]:
-    """Return all receivers of AppSync Events, the limit and ours first; the limit is compiled into ``scratch``."""
+    """Return all receivers of AppSync Events; `limit.c`, the first of them, is compiled into the folder ``scratch``."""
     return [
         _limit(scratch, "appsync", Subscriber),
         OURS,
@@ -173,7 +173,7 @@ def _mosquitto() -> Receiver:
 
 
 def _by_script(name: str, tool: str, script: str, service: type[Subscriber]) -> Receiver:
-    """Return the receiver of a program that a script here starts."""
+    """Return a receiver whose program ``tool`` is started by a script in this folder."""
     return Receiver(
         name,
         lambda port, count, folder: [

@@ -1,4 +1,4 @@
-/* Recognises reads that are exactly one message, or only whole TLS records. */
+/* Recognises data of a read that is exactly one text frame, or only whole TLS records. */
 #ifndef LOADGEN_TEXT_H
 #define LOADGEN_TEXT_H
 

@@ -1,4 +1,4 @@
-/* The settings of TLS connections. They are clients only, and always verify the server's certificate and name. */
+/* Settings of TLS connections, which are always the client's side and verify the server's certificate and name. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -46,7 +46,7 @@ class Begin(Versioned, frozen=True, kw_only=True):
     sockets: Count
     websockets: Count
     workers: Annotated[int, Meta(ge=1, le=1 << 15)]
-    #: Interval between this worker's echoes, or None for no echoes.
+    #: Interval at which this worker publishes echo events, or None if it publishes none.
     echo_ns: Annotated[int, Meta(gt=0)] | None
     #: Boot id of the master's kernel, or None if unknown.
     boot_id: Name | None
@@ -63,7 +63,7 @@ class Grant(Versioned, frozen=True, kw_only=True):
     granted: dict[Name, list[Count]]
     #: Values of the rows of data that belong to these clients, by the client's number and the name in templates.
     values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
-    #: For each of these clients that has its own login: the file and line of the row that holds the login.
+    #: The file and line of the row that holds a client's login, for each of the clients that has a login of its own.
     places: dict[Count, Text] = msgspec.field(default_factory=dict)
 
 

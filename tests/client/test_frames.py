@@ -22,7 +22,8 @@ from loadgen.protocol_file import protocol_at
 
 URL = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 CHANNEL = "/default/loadgen-probe"
-#: A handler for all tests, which receive nothing: creating a handler takes longer than the rest of a login.
+#: One handler that all tests share, since creating a handler takes longer than the rest of a login. No test uses its
+#: calls.
 HANDLER = create_autospec(SessionHandler)
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.~+/=", min_size=12, max_size=60).filter(
     lambda text: any(c.isdigit() for c in text)

@@ -37,7 +37,7 @@ CHANNELS: Final = {
 }
 WILDCARDS: Final = {"s5": "/deep/*", "s6": "/deep/er/*"}
 NUMBERS: Final = {"s1": 5, "s2": -1, "s3": 2**40, "s-4": 0, "s5": 7, "s6": 2**63 - 1}
-#: A subscription of both sessions that has no number, so that its deliveries are not recorded.
+#: A subscription without a number, so that no session records its deliveries.
 UNNUMBERED: Final = {"s9": "/default/unnumbered"}
 
 
@@ -50,7 +50,7 @@ class Streams:
     session: Callable[[SessionHandler], Any]
     #: The first byte of each frame, or 0 for a stream without frames.
     first: int = 0
-    #: True if each message has its own frame; else a frame holds any number of messages, and parts of them.
+    #: True if each message has its own frame. If False, a frame holds any number of whole or partial messages.
     alone: bool = False
     #: Pieces of messages of this kind, which replace other bytes when a message is changed.
     fragments: Sequence[bytes] = ()
@@ -183,7 +183,8 @@ def _channel(random: Random) -> str:
     )
 
 
-#: Numbers count subscriptions in the order in which `generic_session` requests them; 1 is the unnumbered one.
+#: Return a subscription's place, from 1 on, in the order in which `generic_session` requests them. Place 1 has the
+#: subscription without a number in the record.
 def _number(random: Random) -> str:
     if random.random() < 0.9:
         return random.choice("2345")
@@ -264,7 +265,7 @@ def _compact(content: Any) -> str:
 
 
 def json_list(random: Random, stamps: Stamps) -> bytes:
-    """Return a delivery that is a list, with the event as JSON in it."""
+    """Return a delivery in the form of a JSON list, such as ["x",2,{"a":1,"data":EVENT}]; sometimes it is invalid."""
     head = random.choice(
         ('["x",', "[1,", "[null,", "[{},", '["x" ,') if random.random() < 0.95 else ("[", "[[],,")
     )
@@ -435,7 +436,7 @@ def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
     """Return messages, most of them valid."""
     made: list[bytes] = []
     for _ in range(random.choice((1, 2, 5, 20))):
-        # Repeat the same event now and then, as a fan-out does, but to the same connection.
+        # Repeat the last message now and then. A fan-out repeats events too, but on different connections.
         message = made[-1] if made and random.random() < 0.3 else kind.message(random, stamps)
         if random.random() < 0.05:
             message = random.choice(kind.others)

@@ -64,7 +64,7 @@ def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(serve
     assert sum(slow_lengths) <= RATE * (took_s + 0.1)
     assert len(slow_lengths) < MESSAGES
     assert set(fast_lengths) == {len(MESSAGE)}
-    # At full speed it reads the rest, and no message is missing or damaged.
+    # The slow connection now reads the rest at full speed, and no message is missing or damaged.
     slow.read_at_full_speed()
     wait_for(lambda: len(slow_lengths) == MESSAGES)
     assert set(slow_lengths) == {len(MESSAGE)}

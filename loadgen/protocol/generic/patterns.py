@@ -129,7 +129,7 @@ class JsonPattern:
         for name, tokens in self._at:
             value = resolve(message, tokens)
             if name == "reason":
-                # The reason may be missing or have any JSON type: it is only displayed.
+                # The service's reason is only displayed, so it may be missing or have any JSON type.
                 if value is not _ABSENT:
                     values[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             elif value is _ABSENT:
@@ -244,7 +244,7 @@ def _struct(
 ) -> Any:
     """Return a struct type to decode the JSON value at path ``above``, or None if no struct can describe it.
 
-    The attribute path of each leaf is added to ``places``.
+    ``leaves`` has the paths of the values wanted; the attribute path of each is added to ``places``.
     """
     depth = len(above)
     tokens = list(
@@ -261,7 +261,7 @@ def _struct(
         here, attribute = (*above, token), f"f{number}"
         kind: Any
         if token not in tokens:
-            kind = msgspec.Raw  # for an element of a list that the pattern does not use
+            kind = msgspec.Raw  # The pattern does not use this element of a list.
         elif here in leaves:
             kind = leaves[here]
             places[here] = path + attribute

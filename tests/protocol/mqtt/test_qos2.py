@@ -107,7 +107,10 @@ def test_a_message_that_comes_twice_is_delivered_once(version: str) -> None:
 
 
 def test_a_message_of_qos_1_that_is_marked_as_sent_again_is_a_delivery() -> None:
-    """The broker's first copy may never have arrived, so this one is recorded; duplicates are found later."""
+    """The first copy may never have arrived, so a message marked as a repetition is recorded too.
+
+    The analysis of the record finds duplicates.
+    """
     session, handler = connected()
     session.subscribe("s1", "/default/a")
     session.receive(
