@@ -75,7 +75,7 @@ class WorkerClocks:
         return start_ns, max(start_ns, *ends_ns)
 
     def needed(self, name: str, columns: Collection[str]) -> set[str]:
-        """Return the columns that :meth:`corrected` needs beside these; empty if these need no correction."""
+        """Return the columns that :meth:`corrected` needs in order to correct ``columns``; empty if it need not."""
         local = schemas.LOCAL_TIMES.get(name, frozenset())
         if all(fit.shared for fit in self.fits.values()) or local.isdisjoint(columns):
             return set()

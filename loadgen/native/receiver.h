@@ -15,7 +15,7 @@
 #include "native.h"
 #include "tls.h"
 
-/* Size of the longest frame with a two-byte length, with its header. */
+/* Size of the longest WebSocket frame whose length field has two bytes, including the header of 4 bytes. */
 #define BUFFER_BYTES (4 + 65535)
 /* Maximum size of the plaintext of one read. */
 #define OPENED_BYTES (BUFFER_BYTES + BEGUN_BYTES)

@@ -117,7 +117,7 @@ class ClientPlan:
     respond: ReplyPlan | None = None
     """The client's replies to the events of one of its subscriptions."""
     journey: JourneyPlan | None = None
-    """Set if the client runs the tasks of a user class."""
+    """The tasks of a user class that the client runs, or None if it runs none."""
 
 
 class Clients:

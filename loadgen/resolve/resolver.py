@@ -66,7 +66,7 @@ def run_of_document(
     overrides: Iterable[str] = (),
     target: str | None = None,
 ) -> tuple[ResolvedRun, Tables]:
-    """Resolve a scenario that is given as plain data, as `run_of` does; its files are in ``folder``."""
+    """Resolve a scenario as `run_of` does, but from plain data; the scenario's files are in ``folder``."""
     scenario, tables = with_data(
         written(data, places, folder, overrides_of(overrides), partial(check, target=target)), target
     )

@@ -58,7 +58,7 @@ class Ending:
 class Analysis:
     """The result of the process that makes the summary and the report."""
 
-    #: The process's exit code; negative if a signal of that number ended it; None if it was not started.
+    #: The process's exit code, or -N if signal N ended the process, or None if the process was not started.
     returncode: int | None = None
     #: The run's exit code as the summary states it, or None if the process wrote no summary.
     verdict: ExitCode | None = None

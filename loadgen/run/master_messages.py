@@ -116,7 +116,7 @@ class SpoolWritten(Versioned, frozen=True, kw_only=True):
 
     name: Name
     have: Count
-    #: True if the piece was lost on the way or damaged: send again from ``have``.
+    #: True if the piece was lost on the way or damaged. The worker must then send the file again from byte ``have`` on.
     again: bool
 
 

@@ -157,7 +157,7 @@ class ClientConnection:
         return None if self._conversation is None else self._conversation.direct
 
     def subscribe(self, plan: SubscriptionPlan) -> None:
-        """Request a subscription for this life; no other subscription may have the same number.
+        """Request a subscription on the current connection; no other subscription may have the same number.
 
         Raises:
             TransportError: the connection is not open.

@@ -48,7 +48,7 @@ class Machine:
     frozen: tuple[float, float] = (0.0, 0.0)
 
     def awake(self, at: Floats) -> Floats:
-        """Return when events that are due at these times happen: on time, or after the freeze."""
+        """Return the times at which the machine acts if it is to act at ``at``; a freeze delays it until its end."""
         begin, end = self.frozen
         return np.where((at >= begin) & (at < end), end + 1_000.0, at)
 
@@ -304,7 +304,7 @@ def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
 
 
 def table(clocks: int, seed: int = 1) -> dict[tuple[str, bool], Row]:
-    """Return a row for each kind of clock, with and without steady clocks; ``clocks`` is their total."""
+    """Simulate ``clocks`` clocks in total; return a row for each kind of clock, with and without steady clocks."""
     each = -(-clocks // (2 * len(KINDS)))
     return {
         (kind, alone): cover(kind, each, alone=alone, seed=seed + 100 * number + alone)
@@ -334,7 +334,8 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
         # A freeze that is shorter than a round trip leaves no trace in pings. So a frozen machine may have more moments
         # outside the error than other kinds.
         outside(name, row.outside, row.moments, 0.005 if kind == "frozen machine" else 0.001)
-        # With pings alone, the correction must not jump between pings, so it is not always in the middle of the bounds.
+        # With pings alone, the correction must not jump between pings. So it is not always in the middle of the bounds,
+        # and its error may be larger.
         most = 2.0 if alone else 1.5
         for what, ratio in (("at 90 % of moments", row.ratio(90)), ("of a run", max(row.whole, default=0.0))):
             if ratio > most:

@@ -227,7 +227,7 @@ def test_a_flood_is_cut() -> None:
 )
 @given(st.text(string.ascii_letters + "-+", min_size=5, max_size=20).filter(lambda text: text.strip("-+")))
 def test_a_login_in_a_message_of_the_opening_is_hidden(opening: str, secret: str) -> None:
-    # A secret of letters only could equal a word that is rightly shown, so let it begin with `Xq`.
+    # A secret made of letters could equal a word of the frame that is not secret, so let it begin with `Xq`.
     secret = f"Xq{secret}"
     text = f"version: 1\nopening: [{{send: {opening}}}]\n" + OPENING
     target = "mine.yaml+ws://h"

@@ -181,7 +181,7 @@ def test_pressure_and_steal() -> None:
     stat = "cpu  9 9 9 9 9 9 9 99\ncpu0 1 1 1 1 1 1 1 10 0\ncpu1 1 1 1 1 1 1 1 30 0\nintr 5\n"
     assert parsing.steal_ns(stat, {0, 1}, 10_000_000) == 200_000_000
     assert parsing.steal_ns(stat, {1}, 10_000_000) == 300_000_000
-    # These are a kernel that does not report steal, and a CPU that does not exist.
+    # The steal time is unknown if the kernel does not report it, or if there is no such CPU.
     assert parsing.steal_ns("cpu0 1 1 1 1\n", {0}, 1) is None
     assert parsing.steal_ns(stat, {7}, 1) is None
 

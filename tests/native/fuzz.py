@@ -27,8 +27,8 @@ from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 
 ARRIVAL_NS, READ_NS = 1_790_000_000_000_000_001, 1_790_000_000_000_000_777
-#: Subscriptions and their numbers. The fast path keeps the first one apart and the others in a table; the
-#: last has the longest id that is allowed.
+#: Subscriptions and their numbers. The fast path stores the first subscription separately and the others in a
+#: table. The last id is the longest that is allowed.
 NUMBERS: Final = {
     "s1": 5,
     "s12": -1,
@@ -359,7 +359,7 @@ class Different(AssertionError):
 
 @dataclass
 class Counts:
-    """Numbers of frames, of those that the fast path took, and of unchanged ones that make a row in Python.
+    """Counts of all frames, of frames that the fast path took, and of unchanged frames that make a row in Python.
 
     Frames with a checksum are counted separately, because only Python knows the canonical form of many of
     their numbers.

@@ -27,8 +27,8 @@ from tests.protocol.mqtt.sessions import session_of
 PLACES: Final = [
     place_named(name) for name in ("_lg", "_lg", "_lg", "trace", "/meta/trace", "/items/1/t", "é")
 ]
-#: Subscriptions that both sessions make, with and without the lane: the channel of each id. `NUMBERS` has their
-#: numbers.
+#: Subscriptions, as channels by subscription id, that both sessions make: one with and one without the fast path.
+#: `NUMBERS` has their numbers in the record.
 CHANNELS: Final = {
     "s1": "/default/a",
     "s2": "/default/b/c",

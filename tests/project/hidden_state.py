@@ -124,8 +124,8 @@ def _found(tree: ast.Module, own: set[str], variables: set[str], classes: _Class
         local = _local_names(function)
         yield from _assigned(function, (own | imported | types) - local, names - local, classes)
         yield from _set(function)
-        # A library's module may have a function with the name of a mutating method, which is no finding. If
-        # the name is a value of one of our modules, the call does change it.
+        # A call such as `library.update()` is no finding if `library` is a module: it calls a function whose name only
+        # looks like a mutating method. If `library` is a value of one of our modules, the call does change it.
         shared = own | (imported & variables)
         for call in _mutations(function):
             assert isinstance(call.func, ast.Attribute)

@@ -295,8 +295,8 @@ def test_a_start_in_the_last_second_of_the_test_before_is_not_ignored(site: Site
         gevent.sleep(0.2)
         master.shape_greenlet = None
 
-    # Locust's master is in this state when its workers have stopped but it has not yet noticed that no user
-    # is left.
+    # Bring the master into the state in which its workers have stopped, but its greenlet of the load shape has not
+    # ended yet.
     master.update_state("stopped")
     master.shape_greenlet = gevent.spawn(ending)
     master.start_shape()

@@ -262,7 +262,7 @@ def test_a_weight_is_no_sum_to_work_out() -> None:
 
 
 class Line:
-    """A simulated line to the agents, which keeps the messages sent."""
+    """Stands in for the connection to the workers' agents: keeps the messages instead of sending them."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Message, str | None]] = []

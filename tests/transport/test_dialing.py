@@ -231,7 +231,7 @@ def test_a_name_that_leads_elsewhere_later_is_refused_then(nets: contextlib.Exit
 
 
 def test_the_last_look_is_at_the_address_itself() -> None:
-    """The last check is made on the address itself, so that it does not depend on a resolver."""
+    """Before it connects, the dialer checks the address itself, so that the check does not depend on the resolver."""
     its = Dialer()
     (there,) = Resolver().addresses("192.0.2.1", 80, 1.0)
     with pytest.raises(ForbiddenAddressError):

@@ -452,7 +452,7 @@ def test_an_encrypted_key_is_left_to_python_which_asks_for_its_password(
 
 def test_other_ways_to_verify_are_left_to_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(ssl.SSLContext):
-        """Like the context of a library that uses the system's certificates."""
+        """Stands in for a context of a library that verifies certificates in its own way, such as with the system's."""
 
     assert native_context(Other(ssl.PROTOCOL_TLS_CLIENT), TlsOptions()) is None
     context = ssl.create_default_context()

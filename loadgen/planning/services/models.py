@@ -175,9 +175,9 @@ class Line(Part):
     counts: Annotated[Terms, Field(min_length=1)]
     """Things counted, added up."""
     or_counts: Terms = ()
-    """Things counted by another reading of the price list; the cost is then the range of both."""
+    """Things counted if the price list is read in another way; the cost is then a range over both ways."""
     why: Text | None = None
-    """Why the price list can be read in two ways."""
+    """Why the price list can be read in two ways; needed if `or_counts` is given."""
     price: Name
     """Name of the price, among `prices`."""
     included: Included | None = None

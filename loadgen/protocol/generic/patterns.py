@@ -206,7 +206,7 @@ def quick(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Quick | None:
     leaves: dict[tuple[str, ...], Any] = {}
     for pointer, value in when.items():
         if isinstance(value, bool):
-            return None  # older versions of msgspec do not accept a bool in a Literal
+            return None  # Older versions of msgspec do not accept a bool in a Literal.
         leaves[pointer_tokens(pointer)] = None if value is None else Literal[value]
     identity, event = None, None
     for name, pointer in at.items():

@@ -55,7 +55,7 @@ def test_the_truth_stays_inside_where_both_speak_the_truth(
     low, high, bound, master = arrays(
         [offset_ns - there for there, *_ in pings],
         [offset_ns + back for _, back, *_ in pings],
-        # The worker's bound must hold even if the whole offset is the error of its own clock.
+        # The whole offset may be the error of the worker's clock, so its daemon must claim at least the offset.
         [abs(offset_ns) + own if known else -1 for _, _, own, _, known in pings],
         [own for _, _, _, own, _ in pings],
     )

@@ -37,7 +37,7 @@ from tests.system.harness import STUCK_S, loadgen
 def kernel() -> Iterator[None]:
     from tests.system.analysis.kernel import (
         shared_kernel,
-    )  # imported here, because few processes need it
+    )  # Import this module only here, because few processes need it.
 
     with shared_kernel():
         yield
