@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def many(subscribers: int) -> str:
-    """Return the line about connections."""
+    """Measure a server with many connections; return the line to print."""
     context = multiprocessing.get_context("spawn")
     with ServerProcess() as server:
         process = psutil.Process(server.announcement.pid)

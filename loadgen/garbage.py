@@ -1,7 +1,7 @@
 """Skip garbage collection while a process loads modules and when it ends.
 
-While modules load, a collection finds nothing, and collections take a fifth of the CPU time (see `analysis.garbage`).
-At exit Python would run three collections, although the kernel frees all memory anyway.
+While modules load, collections find nothing and take a fifth of the import's CPU time (see `analysis.garbage`). At exit
+Python would run three collections, although the kernel frees all memory anyway.
 """
 
 import atexit

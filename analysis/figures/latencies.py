@@ -109,7 +109,7 @@ class Latencies:
     heat: Heat | None
 
 
-#: Kind of latency → (end, begin): a latency is the difference of these two delivery columns.
+#: The delivery columns (end, begin) of each kind of latency; a latency is end minus begin.
 KINDS = {
     "delivery.latency": ("arrival_ns", "intended_ns"),
     "delivery.service": ("arrival_ns", "sent_ns"),
@@ -370,7 +370,7 @@ class _Pass:
 
 
 def _groups_of(run: Run, people: Places) -> tuple[Ints, list[str | None]]:
-    """Return the group of each subscription, as an index into the groups' names, and the names."""
+    """Return, for each subscription, the index of its group's name, and the names of the groups."""
     table = run.table("subscriptions", ("subscription", "group"))
     code, names = codes(table, "group")
     found = np.zeros(len(people), dtype=np.int64)

@@ -45,7 +45,7 @@ class Part:
 
     @classmethod
     def of(cls, events: Events, arrays: Mapping[str, Ints]) -> Self:
-        """Return the part whose arrays `arrays_of` returned."""
+        """Return the part with these events, from the arrays by name that `Parts` stores with them."""
 
         def ranks(end: str) -> dict[str, Ints]:
             return {name: arrays[name + end] for name in RANKS}
@@ -87,7 +87,7 @@ class Part:
 
 
 class Parts:
-    """A growing list of (events, arrays by name); the arrays need not have an entry for each event."""
+    """A growing list of parts, each as (events, arrays by name); an array need not have one entry per event."""
 
     def __init__(self, several: bool) -> None:
         """Create an empty list; if ``several`` is False, it holds only one part and keeps this part in memory."""

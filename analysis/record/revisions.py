@@ -92,7 +92,7 @@ class Maker:
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
 
 
-#: Maker of a summary.json that is missing or cannot be read.
+#: Used as the maker of a summary.json that is missing or cannot be read.
 UNKNOWN: Final = Maker(None, -1)
 
 

@@ -179,7 +179,7 @@ class LiveState:
         return True
 
     def finish(self, at_ns: int, view: View) -> None:
-        """Settle all figures at the end of the run, when no more reports will come."""
+        """Compute the final figures at the end of the run, when no more reports will come."""
         self.loss.settle(None)
         self.subscribers.settle(at_ns)
         self.view = view

@@ -8,7 +8,7 @@
 /* Values of `FastPath.owes`: nothing is queued, bytes are queued, or bytes are queued and Python was notified. */
 enum { OWES_NOTHING, OWES, OWES_AND_TOLD };
 
-/* Size of 65,535 PUBACK packets. No service that follows MQTT leaves more messages unacknowledged at once. */
+/* Size of 65,535 PUBACK packets. A service that follows MQTT never has more messages that await a PUBACK. */
 #define OWED_BYTES_MAX (4 * 65535)
 
 /* Makes room for `more` bytes. The caller must hold the lock of the rows. Returns 1 on success, 0 if too many bytes

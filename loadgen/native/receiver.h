@@ -156,7 +156,7 @@ int receiver_leave(Receiver *self, int descriptor);
 /* Returns a new item with room for `size` bytes of data, or NULL if out of memory. */
 Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size);
 
-/* Adds an item to the round; needs `lock`. */
+/* Adds an item to the items of this round, in which the thread reads all readable sockets; needs `lock`. */
 void add_to_round(Receiver *self, Slot *slot, Item *item);
 
 /* Adds an item to the queue at once, and signals Python; needs `lock`. */

@@ -252,7 +252,7 @@ class Service(Protocol):
 
     @property
     def answers_opening(self) -> bool:
-        """True if the service acknowledges a connection by a message; if not, the upgrade acknowledges it."""
+        """True if the service acknowledges a connection by a message; if not, the handshake alone acknowledges it."""
 
     @property
     def answers_subscribes(self) -> bool:

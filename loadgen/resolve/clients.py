@@ -101,7 +101,7 @@ class ClientPlan:
     """The plan of one client."""
 
     number: int
-    """Unique in the whole run, from 0."""
+    """Number of the client, unique in the whole run; numbers start at 0."""
     group: str
     index: int
     """Number of the client within the group, from 0."""

@@ -1,4 +1,4 @@
-"""The run folder: created when a run begins, completed from the spool when it ends, however it ends.
+"""The run folder, created when a run begins and completed from the spool when the run ends, even after a failure.
 
 The spool holds the workers' rows on disk during the run (`loadgen.measure.spool`).
 """

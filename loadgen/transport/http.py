@@ -1,8 +1,8 @@
 """The HTTP client that publishes.
 
 :class:`GeventHttpClient` watches each keep-alive connection on the gevent hub, like a WebSocket: a request is one send,
-and its answer a callback from the hub (see `http_connection`). It needs no greenlet and no library object per request,
-on which geventhttpclient spends most of its time.
+and its answer a callback from the hub (see `http_connection`). It needs no greenlet and no library object per request;
+geventhttpclient spends most of its time on these.
 """
 
 import os

@@ -1,7 +1,6 @@
-"""Simulate clocks: does the stated error contain the true offset, and is it as narrow as the pings allow?
+"""Check with simulated clocks that the stated error contains the true offset and is as narrow as the pings allow.
 
-`python -m benchmarks.statistics_known clocks` checks this with ten thousand clocks; `clocks/test_fit.py` does the same
-with a sample.
+`python -m benchmarks.statistics_known clocks` simulates ten thousand clocks; `clocks/test_fit.py` simulates fewer.
 """
 
 from collections.abc import Callable, Sequence

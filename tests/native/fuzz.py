@@ -354,7 +354,7 @@ def rows_in(rows: native.Rows) -> list[Row]:
 
 
 class Different(AssertionError):
-    """The two paths disagree about a frame."""
+    """The fast path and the Python code disagree about a frame."""
 
 
 @dataclass
@@ -375,7 +375,7 @@ class Counts:
 
 
 def check(batch: list[Made], counts: Counts) -> None:
-    """Give a batch of frames with stamps of one kind to both paths; raises Different."""
+    """Give frames with stamps of one kind to the fast path and to the Python code; raise Different if they differ."""
     stamps = batch[0].stamps
     fast_path, rows = new_fast_path(stamps)
     # The fast paths of three connections share `rows`, so an event that one has read is known to the others.

@@ -1,4 +1,7 @@
-"""Make random streams of MQTT and of protocol files, valid and changed, cut into reads, for `lanes_fuzz`."""
+"""Make random streams of MQTT and of protocol files, in reads of random size, for `lanes_fuzz`.
+
+`lanes_fuzz` compares what C code and Python read from them. Some messages are made invalid.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -464,7 +467,7 @@ def frame(first: int, content: bytes, random: Random) -> bytes:
 
 
 def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[bytes]:
-    """Return the pieces that a service writes: the messages, or frames with them."""
+    """Return the data of each write of a service: a message, or a frame if the stream has frames."""
     if not kind.first:
         return messages
     if kind.alone:
@@ -492,7 +495,7 @@ def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[byte
 
 
 def reads_of(random: Random, writes: list[bytes]) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
-    """Yield the data of each read and its times; a read has whole writes, or a piece of any size."""
+    """Yield the data of each read and its times; either all reads have whole writes, or all have pieces of any size."""
     at_ns = 1_790_000_000_000_000_000
     pieces = []
     if random.random() < 0.7:

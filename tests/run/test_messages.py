@@ -62,7 +62,7 @@ _echo = st.builds(
     note=_name_or_none,
 )
 _cell = st.none() | st.booleans() | _count | _name | st.lists(_count, max_size=2)
-#: A strategy for each message.
+#: A Hypothesis strategy for each type of message.
 MADE: dict[type[Message], st.SearchStrategy[Any]] = {
     masters.Begin: st.builds(
         masters.Begin,

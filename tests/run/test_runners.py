@@ -25,7 +25,7 @@ from tests.system.harness import free_port
 
 
 class Reader(User):
-    """A user class that a worker can play."""
+    """A Locust user class that workers can spawn."""
 
 
 def environment(**options: Any) -> Environment:

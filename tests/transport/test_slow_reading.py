@@ -81,7 +81,7 @@ def test_a_connection_that_ends_between_its_turns_is_not_read_again(server: str)
     slow.abort()
     assert closed == [None]
     before = len(lengths)
-    other, other_lengths, _ = opened(server)  # this one may get the same descriptor
+    other, other_lengths, _ = opened(server)  # The new socket may get the descriptor of the aborted one.
     other.send(b"go")
     wait_for(lambda: len(other_lengths) == MESSAGES)
     gevent.sleep(0.6)

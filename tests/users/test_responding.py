@@ -166,7 +166,7 @@ def test_what_is_outstanding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         case.told
         == [("a request was not answered: more than 3 requests to one client await their replies", False)] * 7
     )
-    # At the end, replies that have begun are recorded as due but not sent.
+    # When the run ends, the replies that are still due are recorded with the status `unsent`.
     case.of.give_up()
     assert [(row.status, row.sent_ns) for row in case.rows] == [("unsent", None)] * 6
     assert {row.cause_sequence for row in case.rows} == {0, 1, 2}

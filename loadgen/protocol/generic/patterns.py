@@ -75,7 +75,7 @@ def regex(text: str) -> str:
 
 
 class TextPattern:
-    """Recognises a whole message, or a line without its end."""
+    """Recognises a text, which is a whole message or a line without its line break."""
 
     __slots__ = ("_fullmatch", "_names", "written")
 

@@ -25,7 +25,7 @@ WIDE = st.one_of(
     st.integers(2**40, 2**40 + 2**30),
 )
 PIECES = st.lists(st.lists(WIDE, max_size=20), min_size=1, max_size=6).filter(any)
-#: Values for four limits of `samples`; `sized` sets them in the order in which it names them.
+#: Values for four limits in the modules that are tested; `sized` names the limits in this order.
 SIZES = st.tuples(
     st.sampled_from((0, 30, 10**6)),
     st.sampled_from((0, 0, 10, 10**6)),

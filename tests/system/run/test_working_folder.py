@@ -56,9 +56,9 @@ OPTIONAL = {
 HOSTILE = (
     "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
 )
-#: Each Python process runs this first. For each name that an import looks up, it lays a hostile module of
-#: that name into the working directory. It records imports that are made while that directory is on the
-#: search path.
+#: A program that each Python process runs first. For each name that an import looks up, it puts a hostile
+#: module of this name into the working directory. It records imports that are made while the working
+#: directory is on the search path.
 WATCHER = """\
 import os, sys
 _here = os.environ["WATCHED"]

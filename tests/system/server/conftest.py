@@ -63,7 +63,7 @@ class Client:
         return self.ask(message | {"authorization": self.authorization} | replaced)
 
     def is_silent(self) -> bool:
-        """Return whether no message is under way, so that the answer to a new request comes next."""
+        """Return True if no message is on its way to the client: the next one is the answer to a new request."""
         return bool(self.ask({"type": "connection_init"})["type"] == "connection_ack")
 
 

@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def play(script: Path, out: Path, err: Path) -> None:
-    """Act as `python SCRIPT` would in this process, with these files as standard output and error."""
+    """Run a script in this process as `python SCRIPT` would, with ``out`` and ``err`` as its output and error files."""
     for path, number in ((out, 1), (err, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, number)
