@@ -92,7 +92,7 @@ def screen(*, log_columns: int = _LOG_COLUMNS) -> "Console":
     It is as wide as the terminal. In a log or a pipe, tables are at most ``log_columns`` wide unless the environment
     sets COLUMNS.
     """
-    # Imported late: many commands print without it.
+    # Import rich only here, because many commands print without it.
     from rich.console import Console
 
     if sys.stdout.isatty():

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def many(subscribers: int) -> str:
-    """Return the line about connections."""
+    """Measure a server with many connections; return the line to print."""
     context = multiprocessing.get_context("spawn")
     with ServerProcess() as server:
         process = psutil.Process(server.announcement.pid)
@@ -63,7 +63,7 @@ def many(subscribers: int) -> str:
 
 
 def hold(pipe: Connection, server: Announcement, subscribers: int) -> None:
-    """Subscribe and send the time that it took; then wait for one event on every socket and send how many got it."""
+    """Open all subscribers and send to ``pipe`` how long it took, then how many of them received the event."""
     began = time.monotonic()
     sockets = [subscribe(server, number) for number in range(subscribers)]
     pipe.send(time.monotonic() - began)
@@ -90,7 +90,7 @@ class Publisher:
 
 
 def slow_readers(slow: int) -> str:
-    """Return the line about clients that do not read."""
+    """Measure a server with ``slow`` clients that never read; return the line to print."""
     with ServerProcess(["--write-buffer-limit", str(SLOW_LIMIT_BYTES)]) as server:
         process = psutil.Process(server.announcement.pid)
         publisher = Publisher(server.announcement)

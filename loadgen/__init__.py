@@ -12,8 +12,8 @@
 from loadgen.search_path import put_locustfile_last
 from loadgen.version import VERSION
 
-# Do not import this from `typing`: before the search path is corrected below, any import might find a file of the
-# working directory.
+# Do not import TYPE_CHECKING from `typing`: before the search path is corrected below, any import might find a file of
+# the working directory.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from loadgen.scenario_run import RunInterrupted, ScenarioRun, run_scenario

@@ -1,6 +1,6 @@
 """Skip garbage collection while a process loads modules and when it ends.
 
-While modules load, it would find nothing and take a fifth of the import's CPU time (see `analysis.garbage`). At exit
+While modules load, collections find nothing and take a fifth of the import's CPU time (see `analysis.garbage`). At exit
 Python would run three collections, although the kernel frees all memory anyway.
 """
 

@@ -19,7 +19,7 @@ class ServerFiles(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        """The options by which the servers of `loadgen` use them."""
+        """The command-line options that make a server of `loadgen` use the certificate and the key."""
         return ["--certfile", str(self.certificate), "--keyfile", str(self.key)]
 
 

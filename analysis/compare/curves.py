@@ -28,7 +28,7 @@ class Side:
 
 
 def curves(sides: Sequence[Side], height: float) -> Figure:
-    """Return the plot, with rarer latencies further right; sides without deliveries are left out."""
+    """Plot the latencies of each side, with rarer ones further right; leave out sides without deliveries."""
     figure, (axes,) = style.new_figure(1, height)
     longest = 0.0
     for side in sides:

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Fanout:
-    """One row for each event with an expected delivery, by intended time. Read-only: several figures share it.
+    """One row for each event with an expected delivery, in order of intended time.
 
-    `ranks_ns` holds latencies from the intended time, over the expected deliveries that arrived (nearest rank); they
-    are meaningless if none did. If arrivals are known only as intervals, `first_ns_low` and `first_ns_high` hold the
-    lowest and the highest possible `first_ns`, and so on.
+    Do not modify the arrays, which several figures share. `ranks_ns` holds latencies from the intended time, over the
+    expected deliveries that arrived (nearest rank). For an event without such a delivery they are meaningless. If
+    arrivals are known only as intervals, `first_ns_low` and `first_ns_high` hold the lowest and the highest possible
+    `first_ns`, and so on.
     """
 
     publisher: npt.NDArray[np.int32]
@@ -91,8 +92,7 @@ class Fanout:
 
 @lru_cache(maxsize=1)
 def by_event(settled: Reconciled) -> "pd.DataFrame":
-    """Return one row for each event with an expected delivery, by intended time; takes memory for all events.
-
+    """Return one row for each event with an expected delivery, in order of intended time; keep all in memory.
     Columns: publisher, sequence, channel, intended_ns, expected, arrived, first_ns, median_ns, p99_ns, last_ns; see
     `Fanout`. Do not modify the DataFrame, which is shared: the last result is cached.
     """

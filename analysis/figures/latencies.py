@@ -48,10 +48,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Distribution:
-    """One kind of latency in the measure phase: its figures, and its curve as (fractions above, values).
+    """One kind of latency in the measure phase: its figures and its percentile curve.
 
-    ``low`` and ``high`` are the curves of the lowest and of the highest values that the true samples may have, or None
-    if these equal the samples or are unknown.
+    ``curve`` is (fractions of samples at or above each value, values). ``low`` and ``high`` are the values of the
+    curves of the lowest and highest possible samples, or None if these equal the samples or are unknown.
     """
 
     figures: dict[str, Any]
@@ -88,8 +88,8 @@ class Latencies:
     headline: Distribution
     service: Distribution
     queue: Distribution
-    #: Number of deliveries with unknown sending time (`service_unknown`), and share of deliveries whose kernel stamp
-    #: may belong to a later message (`stamps_shared`).
+    #: `service_unknown` is the number of deliveries with unknown sending time. `stamps_shared` is the share of
+    #: deliveries whose kernel stamp may belong to a later message.
     service_unknown: int
     stamps_shared: float | None
     by_channel: list[Group]
@@ -109,7 +109,7 @@ class Latencies:
     heat: Heat | None
 
 
-#: Kind of latency → (end, begin): a latency is the difference of these two delivery columns.
+#: The delivery columns (end, begin) of each kind of latency; a latency is end minus begin.
 KINDS = {
     "delivery.latency": ("arrival_ns", "intended_ns"),
     "delivery.service": ("arrival_ns", "sent_ns"),
@@ -118,7 +118,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return the latencies (ns) of one kind, of events due in a time window, leaving out those without a start time."""
+    """Return the latencies (ns) of one kind for events due in a time window; omit deliveries without a start time."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
@@ -156,7 +156,7 @@ def slow_subscriptions(run: Run) -> Ints:
 
 @dataclass
 class _Slice:
-    """The figures of one slice of deliveries; it has samples only if it lies in the measure phase."""
+    """The figures of the deliveries of one slice of time; latency samples are kept only in the measure phase."""
 
     seconds: Ints
     bands_ns: dict[int, Ints]
@@ -180,7 +180,7 @@ class _Slice:
     group: Ints
     #: Number of deliveries whose arrival is known only as an interval.
     inexact: int
-    #: Kernel stamps of the deliveries, to find shared ones; None if the run's record has the uncertainty of arrivals.
+    #: Kernel stamps, to find deliveries that share one. None if the record itself has bounds of each arrival.
     stamps: Stamps | None
 
 
@@ -227,7 +227,8 @@ class _Pass:
         parts_seconds, parts_bands = [], []
         last_ns, left_out, extremes = 0, 0, []
         shared, inexact = Shared(), 0
-        # Events due before or after the measure phase count only in the figures over time, which need two columns.
+        # Events due before or after the measure phase count only in the figures over time. So read just the two columns
+        # that these figures need.
         measured = [place for place, each in enumerate(windows) if self._measured(each)]
         begin, end = (measured[0], measured[-1] + 1) if measured else (0, 0)
         few, all_columns = ("intended_ns", "arrival_ns"), (*_COLUMNS, *self._doubts.columns)
@@ -369,7 +370,7 @@ class _Pass:
 
 
 def _groups_of(run: Run, people: Places) -> tuple[Ints, list[str | None]]:
-    """Return the group of each subscription, as an index into the groups' names, and the names."""
+    """Return, for each subscription, the index of its group's name, and the names of the groups."""
     table = run.table("subscriptions", ("subscription", "group"))
     code, names = codes(table, "group")
     found = np.zeros(len(people), dtype=np.int64)

@@ -42,13 +42,13 @@ class Store:
 
 
 class AtRanks:
-    """Remembers the number at each rank asked for, because finding a new one means reading all samples again."""
+    """A cache of the samples found at ranks, because finding another one means reading all samples again."""
 
     def __init__(self) -> None:
         self._at: dict[int, int] = {}
 
     def get(self, ranks: Ints, find: Callable[[Ints], Ints]) -> Ints:
-        """Return the numbers at ``ranks``; ``find`` is called with those that are not known yet, if any."""
+        """Return the samples at ``ranks``; if any are not in the cache, ``find`` is called with their ranks."""
         wanted = ranks.tolist()
         missing = sorted({rank for rank in wanted if rank not in self._at})
         if missing:
@@ -57,7 +57,7 @@ class AtRanks:
         return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
 
     def clear(self) -> None:
-        """Forget the known numbers; to be called when samples are added, as they change the number at each rank."""
+        """Forget all samples; call this when samples are added, because each rank may then have another sample."""
         self._at.clear()
 
 
@@ -161,7 +161,7 @@ def at_ranks(parts: list[tuple[Samples, int]], ranks: Ints) -> Ints:
 
 
 def _sorted(parts: list[tuple[Samples, int]]) -> Ints:
-    """Return the numbers of several samples together in ascending order; parts are weighted as in `at_ranks`."""
+    """Return the pooled numbers of all parts in ascending order; a part of weight -1 removes its numbers."""
     added, taken = (
         np.sort(
             np.concatenate(

@@ -55,7 +55,7 @@ class Gate:
         return OPERATORS[self.op](value, self.threshold)
 
     def with_options(self, over_ns: int | None, abort_early: bool) -> "Gate":
-        """Return the gate with the options of its long form.
+        """Return the gate with the options `over` and `abort_early`, which a gate written as a mapping may have.
 
         Raises:
             GateError: the gate already has a window, the window is below 1 s, or the metric does not allow an option.

@@ -45,7 +45,7 @@ class Part:
 
     @classmethod
     def of(cls, events: Events, arrays: Mapping[str, Ints]) -> Self:
-        """Return a part from the arrays that `arrays_of` made."""
+        """Return the part with these events, from the arrays by name that `Parts` stores with them."""
 
         def ranks(end: str) -> dict[str, Ints]:
             return {name: arrays[name + end] for name in RANKS}
@@ -87,10 +87,10 @@ class Part:
 
 
 class Parts:
-    """A growing list of (events, arrays by name); the arrays need not have an entry for each event."""
+    """A growing list of parts, each as (events, arrays by name); an array need not have one entry per event."""
 
     def __init__(self, several: bool) -> None:
-        """Create an empty list; ``several`` is False if it will have only one part, which then stays in memory."""
+        """Create an empty list; if ``several`` is False, it holds only one part and keeps this part in memory."""
         self._room = Room(ROOM_BYTES) if several else None
         self._whole: list[tuple[Events, dict[str, Ints]]] = []
         self._kept: list[tuple[Events, dict[str, Kept]]] = []

@@ -46,8 +46,8 @@ class WorkerClocks:
             if entry["id"] == "local" or (same_kernel and not its.any()):
                 fits[number] = clocks.shared_clock(number)
             else:
-                # A ping lacks steady times if a process could not read its wall and steady clocks together. If most
-                # pings have steady times, use only these pings.
+                # A ping lacks the steady clock's times if a process could not read its wall and steady clocks together.
+                # If most pings have these times, use only those pings.
                 known = its & np.logical_and.reduce([values >= 0 for values in steady])
                 chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
                 pings = Pings(*(values[chosen] for values in columns))
@@ -75,7 +75,7 @@ class WorkerClocks:
         return start_ns, max(start_ns, *ends_ns)
 
     def needed(self, name: str, columns: Collection[str]) -> set[str]:
-        """Return the columns that :meth:`corrected` needs beside these; empty if these need no correction."""
+        """Return the columns that :meth:`corrected` needs in order to correct ``columns``; empty if it need not."""
         local = schemas.LOCAL_TIMES.get(name, frozenset())
         if all(fit.shared for fit in self.fits.values()) or local.isdisjoint(columns):
             return set()

@@ -59,7 +59,7 @@ def throughput(run: Run) -> Figure | None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(UnitFormatter("count"))
         if varying:
-            # The lines may be anywhere, so leave room for the legend above them.
+            # A varying load may draw its lines at any height, so leave room for the legend above them.
             axes.set_ylim(top=axes.get_ylim()[1] * 1.25)
         axes.legend(loc="upper left" if varying else "lower center", ncols=3)
         shade_phases(axes, run, origin_ns)

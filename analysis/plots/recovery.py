@@ -21,7 +21,7 @@ def recovery_over_time(run: Run) -> Figure | None:
     origin_ns = origin_of(run)
     figure, (axes,) = style.new_figure(1, 3.0)
     end_ns = max((end for _, end in run.phases.values() if end is not None), default=None)
-    # The first line is wider, since the two often coincide.
+    # Draw the line of clients wider than the line of subscriptions, since the two often coincide.
     for table, begin, end, label, colour, width in (
         ("connections", "acknowledged_ns", "closed_ns", "clients connected", style.SKY, 3.2),
         ("subscriptions", "ready_ns", "ended_ns", "subscriptions ready", style.GREEN, 1.4),
@@ -46,7 +46,7 @@ def recovery_over_time(run: Run) -> Figure | None:
 
 
 def _standing(begin_ns: Ints, end_ns: Ints, origin_ns: int, until_ns: int | None) -> tuple[Floats, Ints]:
-    """Return (times in s since the origin, number of intervals open from each time to the next) until ``until_ns``."""
+    """Return times until ``until_ns`` (s since the origin), and how many intervals are open from each to the next."""
     begun = begin_ns >= 0
     times = np.concatenate((begin_ns[begun], end_ns[begun]))
     steps = np.repeat(np.array([1, -1], dtype=np.int64), int(np.count_nonzero(begun)))

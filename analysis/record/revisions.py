@@ -73,8 +73,8 @@ class Maker:
     def computes(self, key: str) -> bool:
         """Return True if the version that made the file computes the value of a key in the same way as this version.
 
-        A key is computed differently if an object that contains it is. A newer version is assumed to compute every key
-        in the same way.
+        If an object is computed differently, so are all keys in it. A newer version is assumed to compute every key in
+        the same way.
         """
         if self.newer:
             return True
@@ -92,7 +92,7 @@ class Maker:
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
 
 
-#: Maker of a summary.json that is missing or cannot be read.
+#: Used as the maker of a summary.json that is missing or cannot be read.
 UNKNOWN: Final = Maker(None, -1)
 
 

@@ -27,8 +27,8 @@ def summarise(run: Run) -> dict[str, Any] | None:
 def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] | None:
     """Count a table's refused and accepted attempts, with the admitted rate; None if none was refused temporarily.
 
-    The rate is that between the first and the last refusal, since a full token bucket may have admitted earlier
-    attempts faster.
+    The rate counts the attempts admitted between the first and the last refusal, since a full token bucket may have
+    admitted earlier attempts faster.
     """
     table = run.table(table_name, (asked, "acknowledged_ns", refused, "refusal", "error"))
     kind, kinds = codes(table, "refusal")

@@ -22,7 +22,7 @@ class Subscriber(MqttUser):
 
     host = "127.0.0.1"
     port = int(os.environ["BENCH_PORT"])
-    #: Without this a process may have at most 340 connections.
+    #: Without this setting of Locust, a process may have at most 340 connections.
     use_loop_selectors = True
 
     @task

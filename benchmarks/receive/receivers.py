@@ -49,7 +49,7 @@ class Receiver:
     #: The only core that the receiver may use, or None for all cores.
     core: int | None = None
     missing: str | None = None
-    #: True if the receiver is another tool, False if it is ours or the limit.
+    #: True if the receiver is another tool, False if it is ours or the C reader that shows the limit.
     peer: bool = True
     #: Frames per second at which the search for the rate begins; the search takes longer if it ends far from this rate.
     first_rate: float = 5_000.0
@@ -58,7 +58,7 @@ class Receiver:
 
     @property
     def label(self) -> str:
-        """The name of the receiver, after the name of the service."""
+        """The names of the service and of the receiver, such as `AppSync Events: k6`."""
         return f"{self.service.title}: {self.name}"
 
 
@@ -83,7 +83,7 @@ OURS_NATS = replace(
 
 
 def everyone(scratch: Path) -> list[Receiver]:
-    """Return all receivers of AppSync Events, the limit and ours first; the limit is compiled into ``scratch``."""
+    """Return all receivers of AppSync Events; `limit.c`, the first of them, is compiled into the folder ``scratch``."""
     return [
         _limit(scratch, "appsync", Subscriber),
         OURS,
@@ -99,7 +99,7 @@ def everyone(scratch: Path) -> list[Receiver]:
 
 
 def of_mqtt(scratch: Path) -> list[Receiver]:
-    """Return all receivers of MQTT over TCP, the limit and ours first."""
+    """Return all receivers of MQTT over TCP; the C reader (limit) and ours come first."""
     return [
         _limit(scratch, "mqtt", MqttSubscriber),
         OURS_MQTT,
@@ -110,7 +110,7 @@ def of_mqtt(scratch: Path) -> list[Receiver]:
 
 
 def of_nats(scratch: Path) -> list[Receiver]:
-    """Return all receivers of NATS over WebSocket, and nats-py over TCP too; the limit and ours first."""
+    """Return all receivers of NATS over WebSocket, and nats-py over TCP; the C reader (limit) and ours come first."""
     return [
         _limit(scratch, "nats-ws", NatsWebSocketSubscriber),
         OURS_NATS,
@@ -173,7 +173,7 @@ def _mosquitto() -> Receiver:
 
 
 def _by_script(name: str, tool: str, script: str, service: type[Subscriber]) -> Receiver:
-    """Return the receiver of a program that a script here starts."""
+    """Return a receiver whose program ``tool`` is started by a script in this folder."""
     return Receiver(
         name,
         lambda port, count, folder: [

@@ -55,7 +55,7 @@ class Step:
 
     @property
     def whole(self) -> bool:
-        """True if the master kept up with the rate."""
+        """True if the master kept up, which means that it took at least the share `CARRIED` of the recorded bytes."""
         return self.carried >= CARRIED
 
 

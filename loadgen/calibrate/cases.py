@@ -33,7 +33,7 @@ class Case:
 
 
 def cases(deliveries: int = DELIVERIES, seconds: int = 10) -> list[Case]:
-    """Return all cases: `ledger` with about ``deliveries``, and the others with a measure phase of ``seconds``."""
+    """Return all cases: `ledger` makes about ``deliveries``, the others have a measure phase of ``seconds``."""
     delay = {"delay": {"lognormal": {"median": "8ms", "sigma": 0.4}}}
     ledger_s = max(2, round(deliveries / _LEDGER_PER_S))
     length = (f"phases.measure={seconds}s", "phases.warmup=1s")

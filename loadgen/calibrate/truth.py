@@ -25,8 +25,8 @@ class Truth:
 
     `received` has the harness's deliveries, in the order in which each subscription received them. `written` has the
     server's writes in order, and `withheld` the deliveries that the server planned but never wrote. All three have the
-    columns publisher, sequence and subscription (the number that the harness gave it). In `received` and `written`, the
-    column `copy` numbers the rows of one event and subscription from 0.
+    columns publisher, sequence and subscription (the harness's number of the subscription). In `received` and
+    `written`, the column `copy` numbers the rows of one event and subscription from 0.
     """
 
     settled: Reconciled

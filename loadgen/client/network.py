@@ -20,9 +20,9 @@ PROXY_ADVICE: Final = "ask who runs the proxy, or name the host in NO_PROXY, or 
 
 
 class Network:
-    """The way to the hosts of a target's URLs.
+    """The steps of a probe that test the network on the way to the hosts of a target's URLs.
 
-    Each method is a step of a probe: it returns the detail to report, or raises StepError.
+    Each public method is a step: it returns the detail to report, or raises StepError.
     """
 
     def __init__(self, urls: Sequence[SplitResult], dialer: Dialer) -> None:
@@ -94,7 +94,7 @@ class Network:
         return "; ".join(seen)
 
     def _left_to_proxies(self) -> Iterator[str]:
-        """Yield a phrase for each proxy, naming the targets to which the proxy connects instead of this machine."""
+        """Yield a phrase for each proxy that names the proxy and the targets reached through it."""
         for each in proxy.routes(*(url.geturl() for url in self._urls)):
             to = each["to"]
             assert isinstance(to, list)

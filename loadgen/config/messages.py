@@ -29,7 +29,7 @@ _FORMS = {
     REFERENCE_PATTERN: "module:function or path/to/file.py:function",
     USERS_PATTERN: "a Python file and a class in it, such as my_users.py:Reader",
 }
-#: Keys whose value may be a word or a mapping, each with the text that gives an example mapping in errors.
+#: Keys whose value may be a word or a mapping; by key, the end of the error message, which shows such a mapping.
 _OR_MAPPING = {
     "arrival": " or a mapping such as {bursts: 10}",
     "ready": " or a mapping such as {settle: 2s}",
@@ -126,7 +126,7 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             break
         data = data[step] if _has(data, step) else None
         if get_origin(info.annotation) in (dict, Mapping, tuple) or isinstance(data, list):
-            # The field holds several models, in a mapping or list; the next step is the name or index of one of them.
+            # The field is a mapping or a list of models, and the next step is the name or index of one of them.
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}

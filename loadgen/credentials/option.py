@@ -12,8 +12,8 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.scenario.login import AuthMode, Login
 
 _MODES = get_args(AuthMode)
-#: Login modes with two secrets. Each has the keys of the login that name the variables or files with the secrets, and
-#: the form of the option.
+#: The login modes with two secrets. The first two texts of a mode are the keys of the login that name the secrets'
+#: variables or files; the third is the form of the option.
 _PAIRS = {
     "password": ("username_env", "password_env", "password:USER_VARIABLE:PASSWORD_VARIABLE"),
     "certificate": ("certificate", "key", "certificate:CERTIFICATE.pem:KEY.pem"),

@@ -1,4 +1,4 @@
-"""Keep the live state of the current run up to date, and own its displays; one object per Locust master."""
+"""The live displays of a Locust master, and the task that keeps the current run's live state up to date."""
 
 from collections.abc import Iterable
 from pathlib import Path

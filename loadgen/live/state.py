@@ -179,7 +179,7 @@ class LiveState:
         return True
 
     def finish(self, at_ns: int, view: View) -> None:
-        """Settle all figures at the end of the run, when no more reports will come."""
+        """Compute the final figures at the end of the run, when no more reports will come."""
         self.loss.settle(None)
         self.subscribers.settle(at_ns)
         self.view = view
@@ -206,8 +206,7 @@ class LiveState:
             "events_sent_per_s": sent,
             "events_accepted_per_s": accepted,
             "deliveries_due_per_s": due_deliveries,
-            # Add up the workers' own rates, since each worker's reports cover a slightly different time span than the
-            # data point.
+            # Add up the rates of all workers, each over the time span of its own reports: the spans differ slightly.
             "deliveries_per_s": self._sum_of_rates() if complete else None,
         }
 

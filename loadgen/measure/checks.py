@@ -34,7 +34,7 @@ class Checks:
         return {name: {"passed": passed, "failed": failed} for name, (failed, passed) in self._counts.items()}
 
     def _first(self, name: str) -> list[int]:
-        """Return the counts of a new name, shortened if too long; if there are too many, those of `OTHER_CHECKS`."""
+        """Return the counts of a new check, whose name is shortened; after `MOST_NAMES`, those of `OTHER_CHECKS`."""
         name = name if len(name) <= MOST_NAME_CHARACTERS else name[: MOST_NAME_CHARACTERS - 1] + "…"
         if name not in self._counts and len(self._counts) >= MOST_NAMES:
             name = OTHER_CHECKS

@@ -38,8 +38,8 @@ MAGIC: Final = (0x414D5A4E, 0x43420200)
 VERSION: Final = 2
 
 _SECOND_NS = 1_000_000_000
-#: Constants of ClockBound's client library: how long a status stays valid without an update, and how far the as-of
-#: time, which comes from a coarse clock, may lie in the future.
+#: Constants of ClockBound's client library. `_GRACE_NS` is how long a status stays valid without an update. `_BLUR_NS`
+#: is how far the as-of time may lie in the future, since it comes from a coarse clock.
 _GRACE_NS = 5 * _SECOND_NS
 _BLUR_NS = 1_000
 _READS = 5

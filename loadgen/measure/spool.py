@@ -50,7 +50,7 @@ class SpoolWriter:
         self.rows[table] += batch.num_rows
 
     def write_rows(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows: tuples in the order of the schema, without its first column, the worker."""
+        """Append rows: tuples in the order of the schema, except for its first column, the worker's number."""
         if not rows:
             return
         schema = schemas.plain(table)
@@ -69,7 +69,7 @@ class SpoolWriter:
     def written_bytes(self) -> int:
         """Bytes written so far to all streams, whether or not their files still exist.
 
-        A master that no longer waits for a slow worker reads the worker's files and removes them.
+        The master may have removed files: it does so once it no longer waits for a slow worker.
         """
         open_bytes: int = sum(file.tell() for file, _ in self._streams.values())
         return self._closed_bytes + open_bytes

@@ -8,11 +8,11 @@
 /* Values of `FastPath.owes`: nothing is queued, bytes are queued, or bytes are queued and Python was notified. */
 enum { OWES_NOTHING, OWES, OWES_AND_TOLD };
 
-/* Size of 65,535 PUBACK packets. A service that keeps to MQTT never has more unacknowledged messages. */
+/* Size of 65,535 PUBACK packets. A service that follows MQTT never has more messages that await a PUBACK. */
 #define OWED_BYTES_MAX (4 * 65535)
 
-/* Makes room for `more` bytes. The caller must hold the lock of the rows. Returns 1, 0 if too many bytes would be queued, or -1 if out
-   of memory. */
+/* Makes room for `more` bytes. The caller must hold the lock of the rows. Returns 1 on success, 0 if too many bytes
+   would be queued, or -1 if out of memory. */
 int owed_reserve(FastPath *self, size_t more);
 
 /* Appends bytes, for which `owed_reserve` has made room. The caller must hold the lock of the rows. */

@@ -69,8 +69,8 @@ static void in_parent(void) {
 static void in_child(void) {
     for (Receiver *each = all; each != NULL; each = each->next) {
         each->forked = 1;
-        /* Create the locks again: a mutex with priority inheritance stores the id of the thread in the parent that
-           holds it. */
+        /* Create the locks again: a mutex with priority inheritance stores the id of the thread that holds it, which
+           is a thread of the parent. */
         make_locks(each);
     }
     pthread_mutex_unlock(&all_lock);
@@ -159,8 +159,8 @@ void receiver_close(Receiver *self) {
         int descriptor = (int[]){self->epoll, self->wake, self->ready}[at];
         if (descriptor >= 0) close(descriptor);
     }
-    /* In a forked process this call could wait for the parent's thread, if that thread was waiting for room at the
-       fork. */
+    /* In a forked process `pthread_cond_destroy` could wait forever for the parent's thread, if this thread was waiting
+       on the condition at the time of the fork. */
     if (!self->forked) pthread_cond_destroy(&self->room);
     pthread_mutex_destroy(&self->queue_lock);
     pthread_mutex_destroy(&self->gate);

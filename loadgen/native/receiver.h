@@ -15,7 +15,7 @@
 #include "native.h"
 #include "tls.h"
 
-/* Size of the longest frame with a two-byte length, with its header. */
+/* Size of the longest WebSocket frame whose length field has two bytes, including the header of 4 bytes. */
 #define BUFFER_BYTES (4 + 65535)
 /* Maximum size of the plaintext of one read. */
 #define OPENED_BYTES (BUFFER_BYTES + BEGUN_BYTES)
@@ -24,7 +24,7 @@
 /* One read that Python must process. */
 typedef struct Item {
     struct Item *next;
-    uint64_t generation; /* generation of the slot at the read: by now the descriptor may belong to another socket */
+    uint64_t generation; /* the slot's generation when the data was read; shows if the descriptor was reused since */
     int descriptor;
     int error;   /* why the read failed, or 0 */
     int offered; /* 1 if the fast path has declined this data */
@@ -42,8 +42,8 @@ typedef struct {
 /* The receive thread's side of a socket. */
 typedef struct {
     uint64_t generation; /* 0 if the slot is free */
-    FastPath *fast_path; /* a reference, which needs the GIL to be taken or dropped; NULL if Python gets all data */
-    Tls *tls;            /* TLS connection with which the thread decrypts, or NULL; needs the GIL like `fast_path` */
+    FastPath *fast_path; /* counted reference (change it only with the GIL), or NULL if Python gets all data */
+    Tls *tls;            /* TLS connection with which the thread decrypts, or NULL; a reference like `fast_path` */
     int encrypted;       /* 1 if the fast path gets plaintext that Python must decrypt first */
     int ended;           /* 1 if there is nothing more to read; the socket is then no longer in the epoll set */
     int lost;            /* 1 if memory for the data of a read ran out, so that the data is lost */
@@ -60,11 +60,11 @@ typedef struct {
        was empty. */
     int filled;
     uint64_t bytes;           /* number of bytes read in total */
-    uint32_t reads, segments; /* number of reads since the last TCP_INFO query; number of segments it reported */
+    uint32_t reads, segments; /* reads since the last TCP_INFO query, and the segments that the query reported */
     int asked;                /* 1 if `segments` is valid */
 } Slot;
 
-/* Returns the outcome of decrypting for a kept rest: with TLS, the rest is plaintext already. */
+/* Returns the TlsOutcome to store with the rest of an incomplete message; with TLS, this rest is plaintext already. */
 static inline TlsOutcome rest_outcome(const Slot *slot) {
     return (TlsOutcome){.opened = slot->tls != NULL, .ends_read = 1};
 }
@@ -91,7 +91,7 @@ typedef struct Receiver {
        the time of the next allowed TCP_INFO query, and the items of this round. */
     int64_t now_ns, polled_ns, ask_ns;
     Items round;
-    int owes_signal; /* 1 if Python must still be signalled, since the last signal was a moment ago */
+    int owes_signal; /* 1 if a signal to Python is still to be sent, delayed because the last one was a moment ago */
     int64_t signalled_ns;
     int idle_rounds; /* number of consecutive rounds in which no reported socket could be read */
 
@@ -100,13 +100,13 @@ typedef struct Receiver {
     Items queue;
     int signalled;
     size_t held_bytes, most_bytes; /* size of all items (atomic), and the size at which the thread waits for Python */
-    int full;                      /* 1 while the thread waits for room; atomic */
+    int full;                      /* 1 while the thread waits for room in the queue; atomic */
     /* 1 if `look_after` has something to do for slots or their rows; atomic. */
     int look;
     int poll_error; /* error number of the poll that failed and so ended the thread, or 0; atomic */
 
-    /* Buffers for the data of a read and for its plaintext, each with room for the kept rest of earlier reads before
-       it. */
+    /* Buffers for the data of a read and for its plaintext. Each begins with room for the incomplete rest of earlier
+       reads. */
     unsigned char space[REST_BYTES_MAX + BUFFER_BYTES], plaintext[REST_BYTES_MAX + OPENED_BYTES];
 } Receiver;
 
@@ -156,7 +156,7 @@ int receiver_leave(Receiver *self, int descriptor);
 /* Returns a new item with room for `size` bytes of data, or NULL if out of memory. */
 Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size);
 
-/* Adds an item to the round; needs `lock`. */
+/* Adds an item to the items of this round, in which the thread reads all readable sockets; needs `lock`. */
 void add_to_round(Receiver *self, Slot *slot, Item *item);
 
 /* Adds an item to the queue at once, and signals Python; needs `lock`. */

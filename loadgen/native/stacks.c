@@ -1,14 +1,14 @@
 /* Keeps the memory of ended greenlets' Python stacks for new greenlets.
 
    CPython stores the Python frames of each thread and of each greenlet in chunks of 16 KB, which it gets from its arena
-   allocator. That maps memory for each chunk, and unmaps it when the greenlet ends. Together with the page faults, this
-   is half of the time of a short greenlet. This allocator keeps freed blocks of exactly this size for the next greenlet,
-   and passes blocks of any other size to CPython's own arena allocator. */
+   allocator. The arena allocator maps memory for each chunk, and unmaps it when the greenlet ends. Mapping, unmapping
+   and page faults are half of the time of a short greenlet. The allocator in this file keeps freed chunks for the next
+   greenlet, and passes blocks of any size but 16 KB to CPython's own arena allocator. */
 #include <pthread.h>
 
 #include "native.h"
 
-/* DATA_STACK_CHUNK_SIZE in CPython's pystate.c. With a CPython that uses another size, no block is kept. */
+/* DATA_STACK_CHUNK_SIZE in CPython's pystate.c. If a CPython uses another size, no chunk is kept. */
 #define CHUNK_BYTES (16 * 1024)
 /* Maximum number of chunks to keep: 4 MB of address space; only touched pages take memory. */
 #define MOST_KEPT 256

@@ -1,4 +1,4 @@
-/* Recognises reads that are exactly one message, or only whole TLS records. */
+/* Recognises data of a read that is exactly one text frame, or only whole TLS records. */
 #ifndef LOADGEN_TEXT_H
 #define LOADGEN_TEXT_H
 
@@ -11,8 +11,8 @@ static inline Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length
     return data[1] == 126 && length >= 4 && (data[2] << 8 | data[3]) == length - 4 ? 4 : 0;
 }
 
-/* Returns 1 if the data is exactly one whole WebSocket frame of a message, or one whole MQTT PUBLISH (MQTT 5, 3.3):
-   then only the arrival time of its end matters. */
+/* Returns 1 if the data is exactly one whole WebSocket frame of a message, or one whole MQTT PUBLISH (MQTT 5, 3.3). The
+   data then needs only one arrival time, that of its last byte. */
 static inline int is_whole_message(const unsigned char *data, Py_ssize_t length) {
     if (length >= 4 && data[0] == 0x82) {
         return data[1] < 126 ? data[1] == length - 2 : data[1] == 126 && (data[2] << 8 | data[3]) == length - 4;

@@ -1,4 +1,4 @@
-/* The settings of TLS connections. They are clients only, and always verify the server's certificate and name. */
+/* Settings of TLS connections, which are always the client's side and verify the server's certificate and name. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +48,7 @@ static const char *apply(SSL_CTX *context, const Settings *settings) {
     if (!openssl.X509_VERIFY_PARAM_set_flags(verify, settings->flags)) return "flags of the verification";
     openssl.X509_VERIFY_PARAM_set_hostflags(verify, settings->host_flags);
     if (!openssl.SSL_CTX_set_default_verify_paths(context)) return "certificate authorities";
-    /* This function returns 0 if it succeeds. */
+    /* `SSL_CTX_set_alpn_protos` returns 0 if it succeeds, unlike the other functions. */
     if (settings->alpn.len > 0 &&
         openssl.SSL_CTX_set_alpn_protos(context, settings->alpn.buf, (unsigned int)settings->alpn.len)) {
         return "application protocols";

@@ -1,4 +1,4 @@
-"""Compute the share of each service quota a scenario uses, and how far it can grow until a quota binds."""
+"""Compute how much of each service quota a scenario uses, and how far the scenario can grow until a quota binds."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ class Use:
     by_rate: bool = False
     """True if the use grows in proportion to the publish rate."""
     by_clients: tuple[Growth, ...] = ()
-    """Use as a function of the number of clients, at each moment that may be the peak; empty if the use does not depend
-    on it."""
+    """Use as a function of the number of clients, one function for each moment that may be the peak. Empty if the use
+    does not depend on the number of clients."""
     at_least: bool = False
-    """True if the service may count more than `asked`."""
+    """True if `asked` is a lower bound: the service may count more."""
 
     @property
     def share(self) -> float | None:

@@ -79,7 +79,7 @@ class PublishAnswer:
 #: Used as the keepalive message to send a ping frame (RFC 6455, 5.5.2), which every WebSocket server answers.
 PING: Final = b"ping frame"
 
-#: Used when the service never acknowledges publishes, as MQTT at QoS 0.
+#: Takes the place of an answer if the service never acknowledges publishes, as in MQTT at QoS 0.
 UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
@@ -138,7 +138,7 @@ class SessionHandler(Protocol):
         """The service deviated from its protocol, but was understood."""
 
     def on_aside(self, what: str) -> None:
-        """A message was received or sent that is counted but not measured; ``what`` is its kind, such as retained."""
+        """A message that is counted but not measured was received or sent; ``what`` is its kind, such as `retained`."""
 
     def on_session(self, state: str) -> None:
         """The state of the client's session is known; called before `on_connected` if sessions outlast connections.
@@ -164,16 +164,19 @@ class Session(Protocol):
     def timeout_ns(self) -> int | None:
         """Longest silence of the service before the connection counts as dead, or None for no limit.
 
-        Known once connected.
+        The value is valid once the service has accepted the connection.
         """
 
     @property
     def early_delivery(self) -> str | None:
-        """The deviation to report if a delivery precedes its subscribe's answer, or None if that is allowed."""
+        """The deviation to report if a delivery arrives before the answer to the subscribe, or None if it may."""
 
     @property
     def most_unanswered(self) -> int:
-        """Maximum number of published events that may await an answer at once; 0 for no limit. Known once connected."""
+        """Maximum number of published events that may await an answer at once, or 0 for no limit.
+
+        The value is valid once the service has accepted the connection.
+        """
 
     @property
     def keepalive_ns(self) -> int | None:
@@ -183,7 +186,7 @@ class Session(Protocol):
         """Return the messages to send once the connection is open."""
 
     def awaits(self) -> str:
-        """Return the step that the opening waits for, for an error message; empty if it can only ever be one step."""
+        """Return the step that the opening waits for, to name it in an error; empty if no step needs to be named."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
@@ -217,10 +220,10 @@ class Session(Protocol):
         """
 
     def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
-        """Let ``lane``, C code, send publishes besides :meth:`publish`; return None if the protocol supports no lane.
+        """Let C code send publishes through ``lane``, besides :meth:`publish`; return None if this is not supported.
 
-        The returned function gives the lane the current frame of publishes to a channel, or None if :meth:`publish`
-        must build the message. The lane and :meth:`publish` never use the same publish id.
+        The returned function gives the C code the current frame of publishes to a channel, or None if :meth:`publish`
+        must build the message. The C code and :meth:`publish` never use the same publish id.
         """
 
 
@@ -249,11 +252,11 @@ class Service(Protocol):
 
     @property
     def answers_opening(self) -> bool:
-        """True if the service acknowledges a connection by a message; if not, the upgrade acknowledges it."""
+        """True if the service acknowledges a connection by a message; if not, the handshake alone acknowledges it."""
 
     @property
     def answers_subscribes(self) -> bool:
-        """True if each subscribe is answered; if not, only a delivery shows that the service accepted the subscribe."""
+        """True if the service answers each subscribe; if not, only a delivery shows that it accepted the subscribe."""
 
     def for_client(self, logins: ClientLogins) -> "Service":
         """Return a copy of the service for one client that has its own credentials.
@@ -292,7 +295,7 @@ class Service(Protocol):
         """Return a message of the service for display: escaped, cut, and without the secrets of the login."""
 
     def channel_for(self, pattern: str) -> str:
-        """Return a channel to publish to whose events a subscription to ``pattern`` receives."""
+        """Return a channel that matches ``pattern``, so that subscriptions to the pattern receive its events."""
 
 
 class Endpoints(Protocol):
@@ -335,8 +338,8 @@ class TargetProtocol:
     setup: Callable[[Any], Mapping[str, str]]
     """Returns entries for the manifest that describe how the service is used, such as the way of publishing."""
     variables: frozenset[str] = frozenset()
-    """The environment variables that the protocol file names. `service` then takes a mapping of their values instead of
-    a credential."""
+    """The environment variables that the protocol file names. If there are any, `service` takes a mapping of their
+    values instead of a credential."""
     bills: bool = False
     """True if using the service costs money."""
     priced: bool = False

@@ -48,7 +48,7 @@ class PublishPlan:
     in_flight: int | None
     """Most HTTP requests that may be unanswered at once; None if requests go over the client's connection."""
     pace: Pace
-    """The load of the whole group, in requests per second; times in its load curve count from the warm-up's start."""
+    """The load of the whole group, in requests per second; the times of its load curve start with the warm-up."""
     clients: int
     index: int
     """Number of the client within the group, from 0."""
@@ -101,7 +101,7 @@ class ClientPlan:
     """The plan of one client."""
 
     number: int
-    """Unique in the whole run, from 0."""
+    """Number of the client, unique in the whole run; numbers start at 0."""
     group: str
     index: int
     """Number of the client within the group, from 0."""
@@ -117,7 +117,7 @@ class ClientPlan:
     respond: ReplyPlan | None = None
     """The client's replies to the events of one of its subscriptions."""
     journey: JourneyPlan | None = None
-    """Set if the client runs the tasks of a user class."""
+    """The tasks of a user class that the client runs, or None if it runs none."""
 
 
 class Clients:
@@ -171,7 +171,7 @@ class Clients:
         """
         group = self._run.group_of(number)
         index = number - group.first
-        # Clients that run a user class connect once all subscriptions are ready, so they have no time in the ramp.
+        # A client that runs a user class connects only after the ramp, so it has no offset in the ramp.
         offset_ns = 0 if group.users is not None else ramp_offset_ns(index, group.ramp_per_s)
         if values is None:
             values = {} if self._rows is None else self._rows.values(group, number)

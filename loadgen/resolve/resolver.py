@@ -49,7 +49,7 @@ def run_of(
 def planned(
     name_or_path: str, overrides: Iterable[str] = (), target: str | None = None
 ) -> tuple[Scenario, ResolvedRun]:
-    """Load and resolve a scenario for an estimate: as `run_of`, but without checks of each client and without rows.
+    """Load and resolve a scenario for an estimate, without the checks of each client that `run_of` makes.
 
     Raises:
         ScenarioError: the scenario cannot be read; it has a line for each problem.
@@ -66,7 +66,7 @@ def run_of_document(
     overrides: Iterable[str] = (),
     target: str | None = None,
 ) -> tuple[ResolvedRun, Tables]:
-    """Resolve a scenario that is given as plain data, as `run_of` does; its files are in ``folder``."""
+    """Resolve a scenario as `run_of` does, but from plain data; the scenario's files are in ``folder``."""
     scenario, tables = with_data(
         written(data, places, folder, overrides_of(overrides), partial(check, target=target)), target
     )

@@ -18,7 +18,7 @@ _SECOND_NS = 1_000_000_000
 
 
 class EarlyGates:
-    """Evaluate each window (`over`) of the gates that are marked `abort_early`."""
+    """Evaluates the gates marked `abort_early` during the run, after each time window that a gate's `over` sets."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self._gates = [gate for gate in gates if gate.abort_early and gate.over_ns]

@@ -58,7 +58,7 @@ class Ending:
 class Analysis:
     """The result of the process that makes the summary and the report."""
 
-    #: The process's exit code; negative if a signal of that number ended it; None if it was not started.
+    #: The process's exit code, or -N if signal N ended the process, or None if the process was not started.
     returncode: int | None = None
     #: The run's exit code as the summary states it, or None if the process wrote no summary.
     verdict: ExitCode | None = None
@@ -79,7 +79,7 @@ def decide(
     later = f"`loadgen report {folder}` makes the report from the record"
     said = []
     if unwritten is not None:
-        # `unwritten` already says what to do, so no advice is added.
+        # The sentence in `unwritten` already says what to do, so add no advice.
         said.append(unwritten)
     elif analysis.returncode is None:
         said.append(f"no report was made: {later}")
@@ -210,7 +210,7 @@ class Told:
 
     @classmethod
     def read(cls, descriptor: int) -> "Told":
-        """Read all facts that a process reported before it ended; of a fact reported twice, the later value counts."""
+        """Read all facts that a process reported before it ended; the last value of each fact counts."""
         os.set_blocking(descriptor, False)
         received = b""
         try:

@@ -1,7 +1,8 @@
 """The master's messages, with the bounds within which a worker accepts them; `messages` explains their meaning.
 
-Unknown keys are ignored. A master tells its workers which clients to play against which target. A worker accepts no
-command to run, no option of its own command line, and no path except that of a folder that it verifies to be shared.
+Unknown keys are ignored. A master tells its workers which clients to simulate and against which target. A worker
+accepts no command to run, no option of its own command line, and no path except that of a folder that it verifies to be
+shared.
 """
 
 from typing import Annotated, Any, ClassVar, Final
@@ -33,7 +34,7 @@ class TargetPart(Struct, frozen=True, kw_only=True):
 
 
 class Begin(Versioned, frozen=True, kw_only=True):
-    """A run begins: everything that a worker needs to take part."""
+    """Tells a worker that a run begins, with everything that the worker needs to take part."""
 
     KIND: ClassVar[str] = messages.BEGIN
 
@@ -46,7 +47,7 @@ class Begin(Versioned, frozen=True, kw_only=True):
     sockets: Count
     websockets: Count
     workers: Annotated[int, Meta(ge=1, le=1 << 15)]
-    #: Interval between this worker's echoes, or None for no echoes.
+    #: Interval at which this worker publishes echo events, or None if it publishes none.
     echo_ns: Annotated[int, Meta(gt=0)] | None
     #: Boot id of the master's kernel, or None if unknown.
     boot_id: Name | None
@@ -55,15 +56,15 @@ class Begin(Versioned, frozen=True, kw_only=True):
 
 
 class Grant(Versioned, frozen=True, kw_only=True):
-    """Answer to a `Claim`: the numbers of the clients to play, by role; fewer than asked for if too few are left."""
+    """Answer to a `Claim`: numbers of the clients to simulate, by role; fewer than asked for if too few are left."""
 
     KIND: ClassVar[str] = messages.GRANT
 
     request: Count
     granted: dict[Name, list[Count]]
-    #: Values of the rows of data that belong to these clients, by the client's number and the name in templates.
+    #: Values from the rows of data that belong to the granted clients, by client number and by name in templates.
     values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
-    #: For each of these clients that has its own login: the file and line of the row that holds the login.
+    #: The file and line of the row that holds a client's login, for each of the clients that has a login of its own.
     places: dict[Count, Text] = msgspec.field(default_factory=dict)
 
 
@@ -116,7 +117,7 @@ class SpoolWritten(Versioned, frozen=True, kw_only=True):
 
     name: Name
     have: Count
-    #: True if the piece was lost on the way or damaged: send again from ``have``.
+    #: True if the piece was lost on the way or damaged. The worker must then send the file again from byte ``have`` on.
     again: bool
 
 

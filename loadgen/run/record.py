@@ -1,4 +1,4 @@
-"""The run folder: created when a run begins, completed from the spool when it ends, however it ends.
+"""The run folder, created when a run begins and completed from the spool when the run ends, even after a failure.
 
 The spool holds the workers' rows on disk during the run (`loadgen.measure.spool`).
 """
@@ -74,7 +74,7 @@ class Manifest:
     #: The `failures` and `checks` of the master's own process, in the same form as in a worker's entry.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: Pauses of the master's process if no worker ran in it.
+    #: Pauses of the master's process; empty if a worker ran in it, since the worker reports them then.
     pauses: list[dict[str, int]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
@@ -236,7 +236,10 @@ class RunFolder:
 
 
 def _refuse_odd_spool(path: Path) -> None:
-    """Raise RunError if spool or manifest is not as a run leaves it, since a link could redirect reads and removal."""
+    """Raise RunError if the spool or manifest is a link, or anything else that a run does not leave.
+
+    A link could make this process read or remove other files.
+    """
     spool = path / "spool"
     for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
         if entry.is_symlink() or not (entry.is_file() or entry == spool):
@@ -259,7 +262,7 @@ def _is_ours(pid: int) -> bool:
 
 
 def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordBatch]:
-    """Yield a table's batches from the spool, and count the rows of each file in ``here``."""
+    """Yield a table's batches from the spool, and add the number of rows of each file to ``here``."""
     for path in sorted(spool.glob(f"{table}-*.arrows")):
         for batch in read_batches(path):
             here[path.name] += batch.num_rows

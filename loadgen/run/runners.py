@@ -50,7 +50,7 @@ _inherited: Final = join.make()
 
 
 class Faults:
-    """Rejected messages: all are counted, and each kind of fault of a peer is printed once."""
+    """Counts all rejected messages, and prints each kind of fault once for each peer."""
 
     def __init__(self) -> None:
         #: Number of rejected messages by the sentence that says what is wrong.
@@ -172,7 +172,7 @@ class GuardedMaster(MasterRunner):
         return known or msg.type in ("heartbeat", "spawning", "spawning_complete", "client_stopped", "quit")
 
     def _make_room(self, data: Any) -> None:
-        """Drop statistics and errors with new names once the master has `_MOST_ROWS` of them."""
+        """Drop statistics with new names once the master has `_MOST_ROWS` statistics; treat errors alike."""
         free = _MOST_ROWS - len(self.stats.entries)
         kept = []
         for entry in data["stats"]:
@@ -257,8 +257,8 @@ class GuardedWorker(WorkerRunner):
     def connect_to_master(self) -> None:
         """Wait for the master, up to five minutes; exit the process if it does not answer, or on an ending signal."""
         if self.retry:
-            # For each further attempt, Locust's `connect_to_master` calls this override again. The handlers of signals
-            # are installed by then.
+            # Locust's `connect_to_master` calls this override again for each further attempt. The first call has
+            # already installed the signal handlers.
             super().connect_to_master()  # type: ignore[no-untyped-call]
             return
         with reaching(f"{self.master_host}:{self.master_port}", forked=_is_forked(self.environment)):
@@ -290,7 +290,7 @@ def master_key(options: Any) -> join.MasterKey | None:
 
 
 def worker_key(options: Any) -> join.WorkerKey | None:
-    """Return a worker's key: the one inherited from the master that forked it, else that of its options.
+    """Return a worker's key, inherited from the master that forked it or given by its own options.
 
     Raises:
         RunError: the join file or variable cannot be used.

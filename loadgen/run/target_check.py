@@ -33,7 +33,10 @@ _CLIENTS_TRIED = 3
 def first_clients(
     run: ResolvedRun, tables: Tables, makers: Mapping[str, GroupMakers]
 ) -> list[tuple[ClientPlan, GroupMakers]]:
-    """Return a few clients that connect with their own logins, or none if any client connects with the target's."""
+    """Return a few clients that connect with their own logins, or none if any client connects with the target's login.
+
+    If all clients of the first group share a login, only one client is returned.
+    """
     connecting = [group for group in run.groups if group.holds_connections]
     for group in connecting:
         if group.logins is None or group.logins.connect is None:
@@ -116,7 +119,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan 
         # only to its own.
         channels = () if whose is None else [plan.channel for plan in whose.subscriptions]
         client = EventClient(service, channels=channels, dialer=dialer)
-    except TransportError as error:  # for example, the client certificate is unusable
+    except TransportError as error:  # The client cannot be created: its certificate is unusable, for example.
         raise RunError(str(error), ExitCode.USAGE) from None
     try:
         client.open(CHECK_TIMEOUT_S)
@@ -149,7 +152,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan 
 def _refused(
     target: Target, service: Service, said: str, refusal: Refusal | None, client: ClientPlan | None = None
 ) -> Exception:
-    """Return the error, with advice, for a refused login: that of ``client``, or the target's login if it is None."""
+    """Return the error, with advice, for a refused login: of ``client``, or of the target if ``client`` is None."""
     said = said.rstrip(".")
     if refusal is not None and refusal.again:
         return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)

@@ -116,5 +116,5 @@ class Recorded(Part):
 
 
 def points_of(written: Sequence[ProfilePoint]) -> tuple[Point, ...]:
-    """Convert a scenario's points to points of the schedule, whose loads are multiples of the rate."""
+    """Convert a scenario's points to points of the schedule: a load of 150% becomes 1.5 times the rate."""
     return tuple(Point(point.at_ns, point.load_percent / 100) for point in written)

@@ -72,7 +72,7 @@ class TokenBucket:
         return True
 
     def in_debt(self) -> bool:
-        """Return True if the bucket is empty or in debt."""
+        """Return True if the bucket is empty, or if more was taken than it held (see `charge`)."""
         self._refill()
         return self._level <= 0
 
@@ -134,7 +134,7 @@ METERED_BYTES: Final = limits.METERED_MESSAGE_BYTES
 
 
 def metered(event_bytes: int) -> int:
-    """Return the number of metered messages (units of 5 KB) for an event of that size."""
+    """Return the number of metered messages (units of 5 KB) that an event of ``event_bytes`` counts as."""
     return max(1, -(-event_bytes // METERED_BYTES))
 
 

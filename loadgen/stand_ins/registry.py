@@ -19,7 +19,7 @@ class StandInError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A stand-in server and its URLs, each as (scheme, path), where the scheme is that without TLS, such as `http`."""
+    """A stand-in server and its URLs, each as (scheme without TLS, path), such as `http` and `/event`."""
 
     title: str
     module: str

@@ -58,7 +58,7 @@ class Answer:
 
 
 def broken(error: Exception) -> str:
-    """Return how an answer breaks HTTP or the WebSocket protocol, from the `websockets` library's error."""
+    """Return how an answer breaks HTTP or the WebSocket protocol; ``error`` is from the `websockets` library."""
     if isinstance(error, InvalidMessage):
         why = str(error.__cause__ or error)
         return f"broke HTTP in its answer to the WebSocket handshake: {shown(why.encode())}"

@@ -1,8 +1,8 @@
 """The HTTP client that publishes.
 
 :class:`GeventHttpClient` watches each keep-alive connection on the gevent hub, like a WebSocket: a request is one send,
-and its answer a callback from the hub (see `http_connection`). It needs no greenlet and no library object per request,
-on which geventhttpclient spends most of its time.
+and its answer a callback from the hub (see `http_connection`). It needs no greenlet and no library object per request;
+geventhttpclient spends most of its time on these.
 """
 
 import os
@@ -214,7 +214,7 @@ class GeventHttpClient:
             gevent.get_hub().handle_error(self, type(error), error, error.__traceback__)
 
     def failed(self, error: BaseException) -> None:
-        """Report an error that a timer of this client raised; no connection ends."""
+        """Report an error raised by a timer of this client, without closing any connection."""
         self.on_failed(error)
 
     # The following methods are internal.
@@ -280,7 +280,7 @@ class GeventHttpClient:
             self._use(connection)
 
     def _not_opened(self, error: TransportError) -> None:
-        """Fail the request that has waited longest, if any, and open a connection for the others."""
+        """Fail the longest-waiting request, if any, because no connection opened; open one for the other requests."""
         self._opening -= 1
         self._count -= 1
         waiting = self._waiting.popleft() if self._waiting else None

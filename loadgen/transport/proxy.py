@@ -211,7 +211,7 @@ def _leads_to_loopback(host: str) -> bool:
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return (name as found, in upper or lower case; value) of a variable; the value is empty if it is not set."""
+    """Return the name of a variable in the case in which it is set, and its value, which is empty if it is not set."""
     for written in (name, name.upper()):
         value = environment.get(written, "").strip()
         if value and not (written == "HTTP_PROXY" and CGI in environment):

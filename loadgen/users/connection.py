@@ -30,7 +30,8 @@ class ClientConnection:
     recorded. ``on_request`` is called with the arguments of `OnRequest` after a delivery of one of this run's own
     events was recorded. ``on_ended`` is called from the gevent hub with this connection when a life that :meth:`open`
     had established ends without :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and
-    ``clock`` returns the time in ns. With a ``listener``, subscriptions may be given up before they are ready.
+    ``clock`` returns the time in ns. With a ``listener``, :meth:`unsubscribe` also gives up subscriptions that are not
+    ready yet.
     """
 
     __slots__ = (
@@ -139,7 +140,7 @@ class ClientConnection:
         return 0 if self._conversation is None else self._conversation.most_unanswered
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:
-        """Publish over this connection; the events are those that `WorkerRun.stamping` makes.
+        """Publish events, made by `WorkerRun.stamping`, over this connection.
 
         ``on_answer`` gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 
@@ -156,7 +157,7 @@ class ClientConnection:
         return None if self._conversation is None else self._conversation.direct
 
     def subscribe(self, plan: SubscriptionPlan) -> None:
-        """Request a subscription for this life; no other subscription may have the same number.
+        """Request a subscription on the current connection; no other subscription may have the same number.
 
         Raises:
             TransportError: the connection is not open.
@@ -174,7 +175,7 @@ class ClientConnection:
         return None if self._conversation is None else self._conversation.unsubscribe(plan)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
-        """End this life as an action of the client and record ``intent``; return False if there is no life to end."""
+        """End the connection as an action of the client and record ``intent``; return False if there is none."""
         return self._conversation is not None and self._conversation.cut(intent, with_close_frame)
 
     def close(self) -> None:
@@ -189,8 +190,8 @@ class ClientConnection:
 
     def _on_over(self, life: Life) -> None:
         if life is not self._life:
-            # The life that ended is not the current one: it failed, and the next life has begun. So :attr:`ended` must
-            # not be set.
+            # An earlier connection of the client has failed, and the client has begun the next one. So :attr:`ended`
+            # must not be set.
             return
         self.ended.set()
         if self._on_ended is not None and life.established and not life.closing:

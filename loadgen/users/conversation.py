@@ -208,7 +208,7 @@ class Conversation:
         return self._subscriptions.give_up(plan, unready=self._listener is not None)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
-        """End this life and record ``intent``; return False if there is no life to end."""
+        """End the connection and record ``intent``; return False if there is none, or if it is being closed."""
         if self._socket is None or self._life.connected_ns is None or self._life.closing:
             return False
         self._life.intent = intent

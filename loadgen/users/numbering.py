@@ -10,7 +10,7 @@ class Numbers:
         self._requests = self._events = 0
 
     def next(self, events: int) -> tuple[int, range]:
-        """Return the number of the next request, and the numbers of its events; ``events`` is their count."""
+        """Return the number of the next request and the numbers of its events, of which there are ``events``."""
         number, first = self._requests, self._events
         self._requests, self._events = number + 1, first + events
         return number, range(first, self._events)

@@ -1,7 +1,6 @@
-"""Simulate clocks: does the stated error contain the true offset, and is it as narrow as the pings allow?
+"""Check with simulated clocks that the stated error contains the true offset and is as narrow as the pings allow.
 
-`python -m benchmarks.statistics_known clocks` checks this with ten thousand clocks; `clocks/test_fit.py` does the same
-with a sample.
+`python -m benchmarks.statistics_known clocks` simulates ten thousand clocks; `clocks/test_fit.py` simulates fewer.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,24 +47,24 @@ class Machine:
     frozen: tuple[float, float] = (0.0, 0.0)
 
     def awake(self, at: Floats) -> Floats:
-        """Return when events that are due at these times happen: on time, or after the freeze."""
+        """Return the times at which the machine acts if it is to act at ``at``; a freeze delays it until its end."""
         begin, end = self.frozen
         return np.where((at >= begin) & (at < end), end + 1_000.0, at)
 
 
 @dataclass(frozen=True)
 class World:
-    """Two machines, and the network's least delay in each direction."""
+    """Two machines, and the shortest network delay in each direction (to the master, to the worker)."""
 
     worker: Machine
     master: Machine
     least_ns: tuple[float, float]
-    #: The jumps of any clock, as (true time, size) in ns; nothing is required of the error around them.
+    #: The jumps of any clock, as (true time, size) in ns. Around a jump, the stated error need not contain the offset.
     jumps: tuple[tuple[float, float], ...] = ()
 
 
 def slewed(random: Random, rates_ppm: Floats, times_s: Floats) -> Line:
-    """Return a line that has the first rate until the first time, then the second rate, and so on."""
+    """Return a line whose rate changes at each of ``times_s``; ``rates_ppm`` has one rate more than there are times."""
     at = np.concatenate(([-1.0], times_s, [SECONDS + 5.0])) * SECOND
     value = np.concatenate(([0.0], np.cumsum(rates_ppm * 1e-6 * np.diff(at))))
     return Line(at, value)
@@ -170,10 +169,11 @@ def reading(random: Random, count: int) -> Floats:
 def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Floats], tuple[Ints, Ints, Ints]]]:
     """Return simulated pings, the true times at which each left and came back, and a function of true times.
 
-    The function returns what the worker's wall clock, its steady clock and the master's wall clock show at these times.
+    The function takes true times, and returns what three clocks show at them: the worker's wall clock, the worker's
+    steady clock and the master's wall clock.
 
-    The pings are eight quick ones, then four a second. Each ping waits in both processes, mostly briefly, sometimes for
-    long.
+    The first eight pings are 20 ms apart, the others 250 ms. Each ping waits in both processes, mostly briefly,
+    sometimes for long.
     """
     first = np.arange(8) * 0.02
     later = np.arange(first[-1] + 0.25, SECONDS, 0.25)
@@ -222,10 +222,10 @@ def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Float
 def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: bool) -> Floats:
     """Return half the width of the narrowest bound that the pings allow at each time, in ns.
 
-    A ping bounds the offset to ± half its round trip, plus the most that two clocks drift apart until the
-    time in question. If the record excludes steps of a clock, the best ping counts. With pings ``alone``, a
-    clock may have been stepped between the two neighbouring pings, so every offset that either of them allows
-    is possible. Around a jump the width is infinite: nothing is required there.
+    A ping bounds the offset to ± half its round trip, plus the most that two clocks can drift apart between the
+    ping and the time in question. If the record excludes steps of a clock, the ping with the narrowest bound
+    counts. With pings ``alone``, a clock may have been stepped between two neighbouring pings. So every offset is
+    possible that either of these pings allows. Around a jump the width is infinite: nothing is required there.
     """
     left, back = edges
     offset = ((pings.master_received_ns - pings.sent_ns) + (pings.master_sent_ns - pings.received_ns)) / 2
@@ -260,8 +260,8 @@ class Row:
     worst_outside_ns: float = 0.0
     ratios: list[Floats] = field(default_factory=list)
     errors: list[Floats] = field(default_factory=list)
-    #: For some clocks without a jump: the greatest error of the whole run, divided by the greatest that pings
-    #: allow.
+    #: For some clocks without a jump: the greatest stated error of the whole run, divided by the greatest half
+    #: width of the bounds that the pings allow.
     whole: list[float] = field(default_factory=list)
 
     def ratio(self, percent: float) -> float:
@@ -276,7 +276,7 @@ class Row:
 
 
 def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
-    """Fit ``clocks`` random clocks of a kind, from pings ``alone`` or with readings of steady clocks."""
+    """Simulate ``clocks`` clocks of a kind and fit each, from pings ``alone`` or also from steady clocks' readings."""
     random, row = np.random.default_rng(seed), Row()
     for number in range(clocks):
         world = world_of(kind, random)
@@ -303,7 +303,7 @@ def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
 
 
 def table(clocks: int, seed: int = 1) -> dict[tuple[str, bool], Row]:
-    """Return a row for each kind of clock, with and without steady clocks; ``clocks`` is their total."""
+    """Simulate ``clocks`` clocks in total; return a row for each kind of clock, with and without steady clocks."""
     each = -(-clocks // (2 * len(KINDS)))
     return {
         (kind, alone): cover(kind, each, alone=alone, seed=seed + 100 * number + alone)
@@ -316,8 +316,8 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
     """Return a sentence for each requirement that the simulated clocks miss.
 
     The true offset must be within the error at 99.9 % of all moments (99.5 % for a frozen machine). A method that meets
-    this exactly has more moments outside by bad luck in half of all samples. So the limit is raised until such a method
-    exceeds it with a probability of ``chance``; with 0.5, the default, it is not raised.
+    this exactly has more moments outside by bad luck in half of all samples. So the allowed number of moments outside
+    is raised until such a method exceeds it with a probability of ``chance``. With 0.5, the default, it is not raised.
     """
     found = []
 
@@ -330,9 +330,11 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
 
     for (kind, alone), row in rows.items():
         name = f"{kind}, {'pings alone' if alone else 'steady clocks'}"
-        # A freeze shorter than a round trip leaves no trace in pings, so more moments may be outside.
+        # A freeze that is shorter than a round trip leaves no trace in pings. So a frozen machine may have more moments
+        # outside the error than other kinds.
         outside(name, row.outside, row.moments, 0.005 if kind == "frozen machine" else 0.001)
-        # With pings alone, the correction must not jump between pings, so it is not always in the middle of the bounds.
+        # With pings alone, the correction must not jump between pings. So it is not always in the middle of the bounds,
+        # and its error may be larger.
         most = 2.0 if alone else 1.5
         for what, ratio in (("at 90 % of moments", row.ratio(90)), ("of a run", max(row.whole, default=0.0))):
             if ratio > most:

@@ -22,7 +22,8 @@ from loadgen.protocol_file import protocol_at
 
 URL = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 CHANNEL = "/default/loadgen-probe"
-#: A handler for all tests, which receive nothing: creating a handler takes longer than the rest of a login.
+#: One handler that all tests share, since creating a handler takes longer than the rest of a login. No test uses its
+#: calls.
 HANDLER = create_autospec(SessionHandler)
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.~+/=", min_size=12, max_size=60).filter(
     lambda text: any(c.isdigit() for c in text)
@@ -226,7 +227,7 @@ def test_a_flood_is_cut() -> None:
 )
 @given(st.text(string.ascii_letters + "-+", min_size=5, max_size=20).filter(lambda text: text.strip("-+")))
 def test_a_login_in_a_message_of_the_opening_is_hidden(opening: str, secret: str) -> None:
-    # A secret of letters only could equal a word that is rightly shown, so let it begin with `Xq`.
+    # A secret made of letters could equal a word of the frame that is not secret, so let it begin with `Xq`.
     secret = f"Xq{secret}"
     text = f"version: 1\nopening: [{{send: {opening}}}]\n" + OPENING
     target = "mine.yaml+ws://h"

@@ -1,4 +1,4 @@
-"""Test reading rows from the three kinds of files, and the message about each mistake in one."""
+"""Test reading rows from the three kinds of files, and the error message for each mistake in a file."""
 
 import datetime
 import os

@@ -58,7 +58,7 @@ def test_the_bound_grows_by_the_largest_drift(tmp_path: Path) -> None:
     # In one second at 50 ppm the bound grows by 50 µs.
     assert read(tmp_path / "shm0", segment()) == Bound(90_000, "synchronized")
     assert read(tmp_path / "shm0", segment(as_of_ns=NOW_NS)) == Bound(40_000, "synchronized")
-    # In 1 ns it grows by less than 1 ns, which is rounded up.
+    # In one nanosecond the bound grows by a fraction of a nanosecond, which is rounded up to 1 ns.
     assert read(tmp_path / "shm0", segment(as_of_ns=NOW_NS - 1)) == Bound(40_001, "synchronized")
 
 

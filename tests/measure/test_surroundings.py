@@ -81,7 +81,7 @@ def test_a_hybrid_hierarchy_has_its_limits_in_v1_and_its_pressure_in_v2(tmp_path
     made(tmp_path, "/sys/fs/cgroup/cpu/a", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified/a")
     groups = find("8:memory:/\n3:cpu:/a\n0::/a\n", mounts, 1, tmp_path)
     assert (groups.places["cpu"].version, groups.places["memory"].version) == (1, 1)
-    # Neither line of cgroup v1 has cpuset, so the hierarchy of v2 is taken for it.
+    # No hierarchy of cgroup v1 has the controller cpuset, so it is looked for in the hierarchy of v2.
     assert groups.places["cpuset"] == groups.unified
     assert groups.places["cpuset"].version == 2
 
@@ -117,7 +117,7 @@ def escaped(path: str) -> str:
 def test_paths_of_mountinfo_come_back_as_they_were(root: str, point: str, optional: list[str]) -> None:
     line = " ".join(["30 25 0:26", escaped(root), escaped(point), "rw", *optional, "- cgroup2 cgroup2 rw"])
     found = parse_mounts(line)
-    # Python splits lines at other characters too, which a name may contain: of line ends the kernel escapes "\n" only.
+    # The kernel escapes only "\n" in a name, but Python splits lines at other characters too. Skip names with those.
     if len(line.splitlines()) == 1:
         assert found == [Mount(root, point, None)]
 
@@ -181,7 +181,7 @@ def test_pressure_and_steal() -> None:
     stat = "cpu  9 9 9 9 9 9 9 99\ncpu0 1 1 1 1 1 1 1 10 0\ncpu1 1 1 1 1 1 1 1 30 0\nintr 5\n"
     assert parsing.steal_ns(stat, {0, 1}, 10_000_000) == 200_000_000
     assert parsing.steal_ns(stat, {1}, 10_000_000) == 300_000_000
-    # These are a kernel that does not report steal, and a CPU that does not exist.
+    # The steal time is unknown if the kernel does not report it, or if there is no such CPU.
     assert parsing.steal_ns("cpu0 1 1 1 1\n", {0}, 1) is None
     assert parsing.steal_ns(stat, {7}, 1) is None
 

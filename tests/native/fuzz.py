@@ -27,8 +27,8 @@ from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 
 ARRIVAL_NS, READ_NS = 1_790_000_000_000_000_001, 1_790_000_000_000_000_777
-#: Subscriptions and their numbers. The fast path keeps the first one apart and the others in a table; the
-#: last has the longest id that is allowed.
+#: Subscriptions and their numbers. The fast path stores the first subscription separately and the others in a
+#: table. The last id is the longest that is allowed.
 NUMBERS: Final = {
     "s1": 5,
     "s12": -1,
@@ -42,7 +42,7 @@ IDS: Final = [*NUMBERS, "s2", "", "d" * 24, "b" * 25, "c" * 129, "s", "s1 "]
 EDGES: Final = [
     0, 1, -1, 9, 10, 2**31, 10**18, 2**63 - 1, -(2**63) + 1, -(2**63), 2**63, 2**64 + 1, 10**19, 10**30
 ]  # fmt: skip
-#: Places of the stamp, some of them in lists or under names that are not ASCII.
+#: Places of the stamp in an event, some of them within a list or under a name that is not ASCII.
 PLACES: Final = [
     place_named(name)
     for name in (
@@ -61,7 +61,7 @@ PLACES: Final = [
 ]
 #: Each place without and with a checksum.
 STAMPS: Final = [Stamps(place, integrity) for place in PLACES for integrity in (False, True)]
-#: Number of changed frames for each valid one: making a valid frame takes most of the time.
+#: Number of changed frames made from each valid one. It is high because making a valid frame takes most of the time.
 VARIANTS: Final = 12
 
 Row = list[int]
@@ -221,7 +221,7 @@ def truncate(text: bytes, at: int, random: Random) -> bytes:
 
 
 def repeat(text: bytes, at: int, random: Random) -> bytes:
-    """Repeat a part, such as a digit, a member or the whole."""
+    """Repeat a part of the text, such as a digit or a member, or all of it from the position on."""
     end = at + random.choice((1, 2, 7, 20, len(text)))
     return text[:end] + text[at:end] + text[end:]
 
@@ -319,7 +319,7 @@ def reader(stamps: Stamps) -> Read:
 
 
 def by_python(text: bytes, read: Read) -> Row | None:
-    """Return the row that `AppSyncEvents` and `Deliveries` make of a message, or None if they make none."""
+    """Return the row that the Python code would record for a message, or None if it would record none."""
     try:
         delivery = messages.decode_data_message(text)
         number = NUMBERS[delivery.id]
@@ -354,12 +354,12 @@ def rows_in(rows: native.Rows) -> list[Row]:
 
 
 class Different(AssertionError):
-    """The two paths disagree about a frame."""
+    """The fast path and the Python code disagree about a frame."""
 
 
 @dataclass
 class Counts:
-    """Numbers of frames, of those that the fast path took, and of unchanged ones that make a row in Python.
+    """Counts of all frames, of frames that the fast path took, and of unchanged frames that make a row in Python.
 
     Frames with a checksum are counted separately, because only Python knows the canonical form of many of
     their numbers.
@@ -375,10 +375,10 @@ class Counts:
 
 
 def check(batch: list[Made], counts: Counts) -> None:
-    """Give a batch of frames with stamps of one kind to both paths; raises Different."""
+    """Give frames with stamps of one kind to the fast path and to the Python code; raise Different if they differ."""
     stamps = batch[0].stamps
     fast_path, rows = new_fast_path(stamps)
-    # Fast paths of several connections: an event that one has read is known to the others.
+    # The fast paths of three connections share `rows`, so an event that one has read is known to the others.
     fast_paths = [fast_path, *(new_fast_path(stamps, rows)[0] for _ in range(2))]
     read = reader(stamps)
     taken = []

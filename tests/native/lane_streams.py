@@ -1,4 +1,7 @@
-"""Make random streams of MQTT and of protocol files, valid and changed, cut into reads, for `lanes_fuzz`."""
+"""Make random streams of MQTT and of protocol files, in reads of random size, for `lanes_fuzz`.
+
+`lanes_fuzz` compares what C code and Python read from them. Some messages are made invalid.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +30,8 @@ from tests.protocol.mqtt.sessions import session_of
 PLACES: Final = [
     place_named(name) for name in ("_lg", "_lg", "_lg", "trace", "/meta/trace", "/items/1/t", "é")
 ]
-#: Subscriptions that both sessions make, with and without the lane: the channel of each id. `NUMBERS` has their
-#: numbers.
+#: Subscriptions, as channels by subscription id, that both sessions make: one with and one without the fast path.
+#: `NUMBERS` has their numbers in the record.
 CHANNELS: Final = {
     "s1": "/default/a",
     "s2": "/default/b/c",
@@ -37,7 +40,7 @@ CHANNELS: Final = {
 }
 WILDCARDS: Final = {"s5": "/deep/*", "s6": "/deep/er/*"}
 NUMBERS: Final = {"s1": 5, "s2": -1, "s3": 2**40, "s-4": 0, "s5": 7, "s6": 2**63 - 1}
-#: A subscription of both sessions that has no number, so that its deliveries are not recorded.
+#: A subscription without a number, so that no session records its deliveries.
 UNNUMBERED: Final = {"s9": "/default/unnumbered"}
 
 
@@ -50,7 +53,7 @@ class Streams:
     session: Callable[[SessionHandler], Any]
     #: The first byte of each frame, or 0 for a stream without frames.
     first: int = 0
-    #: True if each message has its own frame; else a frame holds any number of messages, and parts of them.
+    #: True if each message has its own frame. If False, a frame holds any number of whole or partial messages.
     alone: bool = False
     #: Pieces of messages of this kind, which replace other bytes when a message is changed.
     fragments: Sequence[bytes] = ()
@@ -183,7 +186,8 @@ def _channel(random: Random) -> str:
     )
 
 
-#: Numbers count subscriptions in the order in which `generic_session` requests them; 1 is the unnumbered one.
+#: Return a subscription's place, from 1 on, in the order in which `generic_session` requests them. Place 1 has the
+#: subscription without a number in the record.
 def _number(random: Random) -> str:
     if random.random() < 0.9:
         return random.choice("2345")
@@ -264,7 +268,7 @@ def _compact(content: Any) -> str:
 
 
 def json_list(random: Random, stamps: Stamps) -> bytes:
-    """Return a delivery that is a list, with the event as JSON in it."""
+    """Return a delivery in the form of a JSON list, such as ["x",2,{"a":1,"data":EVENT}]; sometimes it is invalid."""
     head = random.choice(
         ('["x",', "[1,", "[null,", "[{},", '["x" ,') if random.random() < 0.95 else ("[", "[[],,")
     )
@@ -435,7 +439,7 @@ def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
     """Return messages, most of them valid."""
     made: list[bytes] = []
     for _ in range(random.choice((1, 2, 5, 20))):
-        # Repeat the same event now and then, as a fan-out does, but to the same connection.
+        # Repeat the last message now and then. A fan-out repeats events too, but on different connections.
         message = made[-1] if made and random.random() < 0.3 else kind.message(random, stamps)
         if random.random() < 0.05:
             message = random.choice(kind.others)
@@ -463,7 +467,7 @@ def frame(first: int, content: bytes, random: Random) -> bytes:
 
 
 def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[bytes]:
-    """Return the pieces that a service writes: the messages, or frames with them."""
+    """Return the data of each write of a service: a message, or a frame if the stream has frames."""
     if not kind.first:
         return messages
     if kind.alone:
@@ -491,7 +495,7 @@ def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[byte
 
 
 def reads_of(random: Random, writes: list[bytes]) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
-    """Yield the data of each read and its times; a read has whole writes, or a piece of any size."""
+    """Yield the data of each read and its times; either all reads have whole writes, or all have pieces of any size."""
     at_ns = 1_790_000_000_000_000_000
     pieces = []
     if random.random() < 0.7:

@@ -1,4 +1,7 @@
-"""Test the lanes (C code that reads one connection's messages) alone: names, frames, cut messages, bad templates."""
+"""Test, without a connection, the C code (a lane) that reads a connection's messages.
+
+The tests are about names, frames, messages split over several reads, and invalid templates.
+"""
 
 import gc
 import weakref
@@ -220,7 +223,10 @@ class TestTemplates:
 
 
 def test_an_event_that_was_read_a_moment_ago_is_the_same_again() -> None:
-    """Once one lane has parsed an event, the other lanes recognise its bytes; other bytes are parsed."""
+    """Once the fast path of one connection has parsed an event, those of the others recognise its bytes.
+
+    Other bytes are parsed.
+    """
     rows = native.Rows(9, 64)
     lanes = [native.PacketFastPath(rows, ("_lg",)) for _ in range(3)]
     for number, lane in enumerate(lanes):
@@ -282,7 +288,7 @@ def test_what_cannot_be_a_lane_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["packets", "template"])
 def test_a_cycle_through_a_lane_is_collected(kind: str) -> None:
     class Owner:
-        """Stands in for a recorder, one of whose methods its rows call when they are full: a reference cycle."""
+        """Stands in for a recorder: it refers to its rows, and they refer to its method to call when they are full."""
 
         lane: native.Lane
 

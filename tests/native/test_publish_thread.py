@@ -1,4 +1,4 @@
-"""Test that no publish is lost if the receive thread records some while Python sends or takes back others."""
+"""Test that no publish is lost if the receive thread records answers while Python sends or takes back publishes."""
 
 import re
 import socket
@@ -44,7 +44,7 @@ def serve(peer: socket.socket) -> None:
 
 
 class Reading(Taking):
-    """Splits the data left to Python into frames, as a connection does, and keeps the frames that the lane refuses."""
+    """Splits the data left to Python into frames, as a connection does; keeps those that the fast path refuses."""
 
     def __init__(self, poller: native.Poller, sock: socket.socket, fast_path: native.FastPath) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Reading(Taking):
                 break
             self.kept.append(bytes(self.data[:size]))
             del self.data[:size]
-        # While a frame is incomplete, all further bytes must come here.
+        # While a frame is incomplete, take all further bytes here, without the fast path.
         self._poller.route(self._sock.fileno(), None, None if self.data else self._fast_path)
 
 

@@ -32,7 +32,8 @@ def rest(first: int) -> tuple[native.TemplateFastPath, native.Rows]:
 
 
 def texts(kinds: dict[str, bytes]) -> list[bytes]:
-    # Leave out control characters, quotes and backslashes, which end a string for both paths.
+    # Leave out texts with control characters, quotes or backslashes: the fast path and Python both end a string there,
+    # or refuse it.
     return [text for text in kinds.values() if not any(byte < 0x20 or byte in b'"\\' for byte in text)]
 
 

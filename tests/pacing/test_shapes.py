@@ -118,8 +118,8 @@ def test_a_day_is_the_cosine_within_the_stated_error(
     # A point's time is a whole nanosecond; for a short day, this rounding changes the load a little.
     assert abs(shapes.load_at(points, at_ns) - wanted) <= bound + swing * 2 * math.pi / day_ns + 1e-12
     assert max(point.load for point in points) == pytest.approx(low + swing, abs=1e-6)
-    # Over whole days the mean of a raised cosine is half way up; approximately so if the ends cut a segment
-    # in two.
+    # Over whole days the mean of a raised cosine is half way between its minimum and maximum. If the start and end cut
+    # a straight segment of the curve in two, this is only approximately so.
     mean = Curve(1.0, points).requests_before(day_ns * days) / (Fraction(day_ns * days) / SECOND)
     assert float(mean) == pytest.approx(low + swing / 2, abs=swing * 1e-4)
 

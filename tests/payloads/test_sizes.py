@@ -51,7 +51,7 @@ def test_planned_shares_are_those_of_the_draws(sizes: Sizes) -> None:
     draw = drawn(sizes, "a")
     found = [draw() for _ in range(15_000)]
     error = 6 * statistics.pstdev(found) / len(found) ** 0.5
-    # Draws are rounded to whole bytes, so allow half a byte more.
+    # Drawn sizes are rounded to whole bytes, so their mean may be off by another half byte.
     assert mean_of(shares) == pytest.approx(statistics.mean(found), abs=error + 0.5)
 
 

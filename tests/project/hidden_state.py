@@ -30,7 +30,7 @@ _CONTAINERS = frozenset(
 )
 _CACHES = frozenset({"cache", "lru_cache"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-#: Names by which methods call their own object or class.
+#: Names of the first parameter of a method.
 _OWN = frozenset({"self", "cls"})
 
 
@@ -44,7 +44,7 @@ class _Classes:
     open: set[str] = field(default_factory=set)
     #: Fields of dataclasses.
     fields: set[str] = field(default_factory=set)
-    #: Attributes of classes and protocols that are annotated as functions.
+    #: Attributes that a class or protocol annotates as functions.
     callables: set[str] = field(default_factory=set)
 
 
@@ -124,8 +124,8 @@ def _found(tree: ast.Module, own: set[str], variables: set[str], classes: _Class
         local = _local_names(function)
         yield from _assigned(function, (own | imported | types) - local, names - local, classes)
         yield from _set(function)
-        # A library's module may have a function with the name of a mutating method, which is no finding. If
-        # the name is a value of one of our modules, the call does change it.
+        # A call such as `library.update()` is no finding if `library` is a module: it calls a function whose name only
+        # looks like a mutating method. If `library` is a value of one of our modules, the call does change it.
         shared = own | (imported & variables)
         for call in _mutations(function):
             assert isinstance(call.func, ast.Attribute)
@@ -184,7 +184,7 @@ def _module_names(tree: ast.Module) -> Iterator[str]:
 
 
 def _imports(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """Return all imported names, and those of them that are modules, from `import` statements."""
+    """Return all names that a module imports, and those names that `import` statements (not `from`) define."""
     names: set[str] = set()
     modules: set[str] = set()
     for node in _nodes(tree):
@@ -255,7 +255,7 @@ def _root(node: ast.expr) -> str | None:
 
 
 def _has_call(node: ast.expr) -> bool:
-    """Return True if the expression is part of the result of a call."""
+    """Return True if the expression is a call, or an attribute or item of a call's result."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return isinstance(node, ast.Call)

@@ -1,4 +1,7 @@
-"""Test that what notebooks, pages and texts of programs import exists: no type checker reads these."""
+"""Test that the modules and names that notebooks, pages and quoted programs import exist.
+
+No type checker reads these texts.
+"""
 
 import ast
 import functools
@@ -34,10 +37,10 @@ def programs(path: Path) -> Iterator[str]:
 
 
 def imported(program: str) -> Iterator[tuple[str, str | None]]:
-    """Yield each module of this project that a program imports, and the name taken from it, or None."""
+    """Yield each module of this project that a program imports, with the imported name (None for `import module`)."""
     try:
         tree = ast.parse(program)
-    except SyntaxError:  # a sentence about an import, or a part of a program
+    except SyntaxError:  # The text is a sentence about an import, or only a part of a program.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -50,7 +53,7 @@ def imported(program: str) -> Iterator[tuple[str, str | None]]:
 
 
 def defined(body: list[ast.stmt]) -> Iterator[str]:
-    """Yield each name that a module's statements define, those within `if` and `try` too."""
+    """Yield each name that a module's statements define, including statements within `if` and `try`."""
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
@@ -78,7 +81,7 @@ def names_of(module: str) -> frozenset[str] | None:
 
 
 def exists(module: str, name: str | None) -> bool:
-    """Return whether a module of this project exists, and has the name unless ``name`` is None."""
+    """Return True if a module of this project exists and, unless ``name`` is None, has something of this name."""
     names = names_of(module)
     return names is not None and (name is None or name in names)
 

@@ -1,4 +1,4 @@
-"""Test proxies of AWS's library, which reads the environment itself.
+"""Test the use of proxies by AWS's library, which reads the proxy variables itself.
 
 The harness adds only the `--no-proxy` option, and an error for a kind of proxy that it does not support.
 """

@@ -1,4 +1,4 @@
-"""Test when journeys play, how their subscriptions are numbered, and which client a number belongs to."""
+"""Test when journeys begin and end, how their subscriptions are numbered, and which client each number belongs to."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -62,7 +62,7 @@ _echo = st.builds(
     note=_name_or_none,
 )
 _cell = st.none() | st.booleans() | _count | _name | st.lists(_count, max_size=2)
-#: A strategy for each message.
+#: A Hypothesis strategy for each type of message.
 MADE: dict[type[Message], st.SearchStrategy[Any]] = {
     masters.Begin: st.builds(
         masters.Begin,
@@ -277,7 +277,8 @@ def test_a_changed_value_is_taken_within_the_bounds_or_refused_with_one_sentence
 def test_a_message_of_another_version_is_refused_whatever_is_in_it(message: Message, found: int) -> None:
     of, plain = type(message), messages.plain(message)
     if not isinstance(message, Versioned):
-        # Messages that serve to recognize other versions have no version, and may have unknown keys.
+        # These messages let processes of different versions recognize each other. So they contain no version, and may
+        # have unknown keys.
         assert WIRE not in plain
         later = bytes(msgpack.dumps({**plain, WIRE: found, "of": "the future"}))
         assert SIDES[of].decode(of.KIND, later) == message

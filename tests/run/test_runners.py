@@ -1,4 +1,4 @@
-"""Test Locust's hardened runners: a connection acts for its own worker; workers keep their options."""
+"""Test Locust's hardened runners: connections act only for their own worker, and workers keep their options."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ from tests.system.harness import free_port
 
 
 class Reader(User):
-    """A user class that a worker can play."""
+    """A Locust user class that workers can spawn."""
 
 
 def environment(**options: Any) -> Environment:
@@ -119,8 +119,8 @@ def test_a_worker_speaks_for_itself_whatever_name_it_gives(site: Site, faults: r
         client.say("client_ready", "2.47.0")
     until(lambda: len(site.master.clients) == 2)
     two.say("heartbeat", BEAT, of="one")
-    # The answer goes to the sender, whatever name it gave. It is read here, so that `settled` below waits for
-    # a later one.
+    # The answer goes to worker two, the sender, although it gave the name "one". Read this answer now, so that
+    # `settled` below waits for the answer to its own heartbeat.
     until(lambda: "heartbeat" in two.hear())
     two.say("spawning_complete", {"user_classes_count": {"Reader": 9}, "user_count": 9}, of="one")
     two.say("stats", STATS, of="one")
@@ -148,7 +148,7 @@ def test_what_a_stranger_on_this_machine_says_counts_nowhere(site: Site) -> None
         ("quit", None),
     ):
         stranger.say(kind, data)
-    # After this message the stranger is told to quit, as by Locust itself.
+    # The master answers this message with "quit", as Locust's own master does for an unknown worker.
     stranger.say("spawning")
     until(lambda: "quit" in stranger.hear())
     assert site.environment.stats.entries == {}
@@ -295,8 +295,8 @@ def test_a_start_in_the_last_second_of_the_test_before_is_not_ignored(site: Site
         gevent.sleep(0.2)
         master.shape_greenlet = None
 
-    # Locust's master is in this state when its workers have stopped but it has not yet noticed that no user
-    # is left.
+    # Bring the master into the state in which its workers have stopped, but its greenlet of the load shape has not
+    # ended yet.
     master.update_state("stopped")
     master.shape_greenlet = gevent.spawn(ending)
     master.start_shape()
@@ -331,6 +331,6 @@ def test_a_silent_worker_counts_as_missing_as_late_as_a_silent_master(
     monkeypatch.setattr(locust.runners, "gevent", SimpleNamespace(sleep=sleep))
     with pytest.raises(GreenletExit):
         MasterRunner.heartbeat_worker(master)
-    # Locust counts the silent intervals down to below 0 and reacts one interval later, so it is up to two
-    # intervals late.
+    # Locust may react two intervals late: it counts the silent intervals down to below 0 and reacts one interval
+    # later.
     assert runners.SILENCE_S <= silent_s <= runners.SILENCE_S + 2 * locust.runners.HEARTBEAT_INTERVAL

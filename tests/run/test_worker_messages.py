@@ -262,7 +262,7 @@ def test_a_weight_is_no_sum_to_work_out() -> None:
 
 
 class Line:
-    """A simulated line to the agents, which keeps the messages sent."""
+    """Stands in for the connection to the workers' agents: keeps the messages instead of sending them."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Message, str | None]] = []
@@ -326,7 +326,7 @@ def test_a_worker_can_not_report_more_seconds_than_have_passed(coordinator: Coor
         go_on()
     assert 50 < coordinator.workers["one"].seconds < 100
     assert len(coordinator._view._recent) <= 40
-    # The limit is per worker, so the other one may still report.
+    # The limit applies to each worker separately, so worker "two" may report.
     coordinator.receive("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
 
 

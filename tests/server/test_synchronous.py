@@ -133,7 +133,7 @@ def test_the_threads_of_functions_that_never_return_are_bounded() -> None:
                 result = await call(calls, int, "7", timeout_s=LONG_S)
             except BusyError:
                 await asyncio.sleep(0.001)
-        # Only one thread remains: one of the three, or a new one.
+        # Two of the three waiting threads end. One thread remains for later calls; it may be a new one.
         while threading.active_count() > before - 2:
             await asyncio.sleep(0.001)
         return result

@@ -1,4 +1,4 @@
-"""Test that a line at the end of a test run names missing programs, also with several processes."""
+"""Test that a line at the end of a test run names missing programs, even if several processes ran the tests."""
 
 import os
 import subprocess

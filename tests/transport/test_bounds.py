@@ -1,4 +1,4 @@
-"""Test that data kept from a server is bounded, and that the error names the bound."""
+"""Test that the amount of a server's data kept in memory is bounded, and that the error names the bound."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 def http_served(answer: Answer) -> Any:
-    """Serve as `served` of test_http, but allow the client to leave within an answer."""
+    """Run the server of `test_http.served`, but allow the client to close the connection during an answer."""
 
     def tolerant(peer: Any, number: int) -> bool:
         try:
@@ -41,7 +41,7 @@ def http_served(answer: Answer) -> Any:
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 CHUNK = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
 
-#: Beginning of an answer, what is repeated without end after it, and the resulting error.
+#: Cases by name: the beginning of an answer, the bytes that follow it again and again, and the resulting error.
 ENDLESS: dict[str, tuple[bytes, bytes, str]] = {
     "chunks": (CHUNKED, CHUNK, "a body of more than 1,048,576 bytes"),
     "declared length": (

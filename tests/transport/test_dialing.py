@@ -41,8 +41,8 @@ def listening(
 ) -> int:
     """Listen on a port that is free on all of the addresses; return it.
 
-    Connects to the ``silent`` addresses are not answered until ``deaf`` is closed (by default with the
-    others). Connects to the ``refusing`` ones are refused; the port is bound there, so that no parallel test
+    Connects to the ``silent`` addresses are not answered until ``deaf`` is closed (default is ``nets``).
+    Connects to the ``refusing`` addresses are refused. The port is bound there too, so that no parallel test
     can listen on it.
     """
     deaf = nets if deaf is None else deaf
@@ -125,7 +125,7 @@ def test_a_silent_address_costs_the_head_start_once_and_is_said_once(nets: conte
     took_s = time.monotonic() - begun
     assert took_s >= dialing.HEAD_START_S
     assert took_s < 3
-    # The other two addresses also get the connections that the silent one would have got.
+    # No connection goes to the silent address any more; the other two addresses get equal numbers.
     assert Counter(reached(its, port) for _ in range(10)) == {"127.0.0.2": 5, "127.0.0.3": 5}
     assert notes == [
         f"127.0.0.1:{port} of name.test does not answer within 250 ms: connections go to its other addresses, and every"
@@ -231,7 +231,7 @@ def test_a_name_that_leads_elsewhere_later_is_refused_then(nets: contextlib.Exit
 
 
 def test_the_last_look_is_at_the_address_itself() -> None:
-    """The last check is made on the address itself, so that it does not depend on a resolver."""
+    """Before it connects, the dialer checks the address itself, so that the check does not depend on the resolver."""
     its = Dialer()
     (there,) = Resolver().addresses("192.0.2.1", 80, 1.0)
     with pytest.raises(ForbiddenAddressError):

@@ -60,7 +60,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]
 
 
 def decrypted(client: AnyTls, data: bytes) -> tuple[bytes, int | None, bool]:
-    """Return (plaintext of a read, earliest arrival of its last message, True if TLS goes on)."""
+    """Return the plaintext of a read, the `end_ns` of its last part, and True if TLS stays on for further reads."""
     parts: list[tuple[bytes, int]] = []
 
     def take(part: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
@@ -77,7 +77,7 @@ def words(error: ssl.SSLError) -> str:
 
 
 def same_error(action: Callable[[str], object]) -> ssl.SSLError:
-    """Do something with both kinds of TLS; assert that the errors are equal, and return the native one."""
+    """Call ``action`` with native and with Python's TLS; assert that both fail alike, and return the native error."""
     seen: list[ssl.SSLError] = []
     for kind in KINDS:
         with pytest.raises(ssl.SSLError) as raised:
@@ -452,7 +452,7 @@ def test_an_encrypted_key_is_left_to_python_which_asks_for_its_password(
 
 def test_other_ways_to_verify_are_left_to_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(ssl.SSLContext):
-        """Like the context of a library that uses the system's certificates."""
+        """Stands in for a context of a library that verifies certificates in its own way, such as with the system's."""
 
     assert native_context(Other(ssl.PROTOCOL_TLS_CLIENT), TlsOptions()) is None
     context = ssl.create_default_context()

@@ -64,7 +64,7 @@ def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(serve
     assert sum(slow_lengths) <= RATE * (took_s + 0.1)
     assert len(slow_lengths) < MESSAGES
     assert set(fast_lengths) == {len(MESSAGE)}
-    # At full speed it reads the rest, and no message is missing or damaged.
+    # The slow connection now reads the rest at full speed, and no message is missing or damaged.
     slow.read_at_full_speed()
     wait_for(lambda: len(slow_lengths) == MESSAGES)
     assert set(slow_lengths) == {len(MESSAGE)}
@@ -81,7 +81,7 @@ def test_a_connection_that_ends_between_its_turns_is_not_read_again(server: str)
     slow.abort()
     assert closed == [None]
     before = len(lengths)
-    other, other_lengths, _ = opened(server)  # this one may get the same descriptor
+    other, other_lengths, _ = opened(server)  # The new socket may get the descriptor of the aborted one.
     other.send(b"go")
     wait_for(lambda: len(other_lengths) == MESSAGES)
     gevent.sleep(0.6)

@@ -1,4 +1,4 @@
-"""Test publishes that C code sends and settles: record, counts and reports equal those of the Python path."""
+"""Test publishes whose requests and answers C code processes: their record equals that of the Python path."""
 
 import json
 from collections import Counter
@@ -134,7 +134,7 @@ def _without_times(row: EventRow) -> EventRow:
 
 
 def both(play: Callable[[Client], object]) -> Any:
-    """Do the same with direct publishes and without; assert that the outcomes are equal, and return one."""
+    """Call ``play`` with a client that publishes directly and with one that does not; return the equal outcome."""
     outcomes = []
     for direct in (True, False):
         client = Client(direct)

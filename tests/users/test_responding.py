@@ -111,7 +111,7 @@ def test_replies_are_due_from_the_arrival_on_and_carry_their_cause(ahead_ns: int
     assert {(row.cause_publisher, row.cause_sequence, row.cause_subscription) for row in case.rows} == {
         (9, 12, SUBSCRIPTION)
     }
-    # The generator's own lateness counts from the slot, which is the due time on the worker's clock.
+    # The generator's own lateness is measured from `slot_ns`, the due time on the worker's clock.
     assert [row.slot_ns for row in case.rows] == [row.intended_ns + ahead_ns for row in case.rows]
     assert all(row.sent_ns is not None and row.slot_ns is not None for row in case.rows)
     assert all((own_lateness_ns(row) or 0) >= 0 for row in case.rows)
@@ -166,7 +166,7 @@ def test_what_is_outstanding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         case.told
         == [("a request was not answered: more than 3 requests to one client await their replies", False)] * 7
     )
-    # At the end, replies that have begun are recorded as due but not sent.
+    # When the run ends, the replies that are still due are recorded with the status `unsent`.
     case.of.give_up()
     assert [(row.status, row.sent_ns) for row in case.rows] == [("unsent", None)] * 6
     assert {row.cause_sequence for row in case.rows} == {0, 1, 2}

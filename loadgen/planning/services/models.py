@@ -20,13 +20,13 @@ from loadgen.config.units import problem
 from loadgen.planning.prices import Date, Text
 
 Certainty = Literal["documented", "secondary", "weak", "assumed", "unclear"]
-#: Certainties of figures that count as sure; figures of another certainty are shown as uncertain.
+#: Figures with one of these certainties count as sure; all others are shown as uncertain.
 SURE: Final = frozenset({"documented", "secondary"})
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN)]
 Number = Annotated[float, Field(ge=0, le=1e18)]
 Positive = Annotated[float, Field(gt=0, le=1e18)]
-#: A thing that a bill counts in a period; `loadgen.planning.services.used.Used.count` defines each.
+#: Things that a bill counts in a period; `loadgen.planning.services.used.Used.count` defines each of them.
 Quantity = Literal[
     "publish",
     "publish_http",
@@ -102,7 +102,7 @@ class Tier(Part):
     """A part of the monthly volume, and its price."""
 
     up_to: Positive | None = None
-    """Number of things in a month at which the tier ends; leave it out in the last tier."""
+    """Monthly volume at which the tier ends; leave it out in the last tier."""
     usd: Number | None = None
     """Price within the tier, for `per` things; leave it out if unknown."""
 
@@ -115,7 +115,7 @@ class Price(Fact):
     per: Positive = 1.0
     """Number of things that the price is for."""
     tiers: Annotated[tuple[Tier, ...], BeforeValidator(as_tuple)] = ()
-    """Prices by monthly volume in place of `usd`; each tier's price holds only for the things within it."""
+    """Prices by monthly volume, instead of `usd`; each price applies only to the volume within its tier."""
 
     @model_validator(mode="after")
     def _check(self) -> "Price":
@@ -157,12 +157,12 @@ BillPart = Literal["service", "backend", "data-out"]
 
 
 class Included(Part):
-    """An allowance: the price of one thing, such as a monthly user, includes some of a line's things for free."""
+    """The amount of a line that is free with another thing, such as 20,000 minutes with each monthly user."""
 
     quantity: Quantity
-    """Thing whose price includes the free ones, such as a monthly active user."""
+    """The thing that the free amount comes with, such as a monthly active user."""
     each: Positive
-    """Number of the line's things that are free for each thing of `quantity`."""
+    """The amount of the line that is free for each thing of `quantity`."""
 
 
 class Line(Part):
@@ -175,13 +175,13 @@ class Line(Part):
     counts: Annotated[Terms, Field(min_length=1)]
     """Things counted, added up."""
     or_counts: Terms = ()
-    """Things counted by another reading of the price list; the cost is then the range of both."""
+    """Things counted if the price list is read in another way; the cost is then a range over both ways."""
     why: Text | None = None
-    """Why the price list can be read in two ways."""
+    """Why the price list can be read in two ways; needed if `or_counts` is given."""
     price: Name
     """Name of the price, among `prices`."""
     included: Included | None = None
-    """Allowance of the line's things that are free."""
+    """The amount of the line that is free, or None if nothing is free."""
     unclear: Text | None = None
     """Why it is not known whether this line is billed at all; the cost is then a range from zero."""
     assumed: Text | None = None
@@ -227,7 +227,7 @@ class Capacity(Part):
     holds: Mapping[Quantity, Positive]
     """Largest quantities that one unit can carry."""
     steps: Annotated[tuple[Positive, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-    """Numbers of units that can be bought, rising."""
+    """Numbers of units that can be bought, in rising order."""
     price: Name
     """Name of the price of one unit for one day, among `prices`."""
 
@@ -250,7 +250,7 @@ class Offer(Part):
 
 
 class Limit(Fact):
-    """A quota of the service; without a value it is unknown or does not exist."""
+    """A quota of the service; if it has no value, the quota is unknown or does not exist."""
 
     value: Positive | None = None
     """The quota."""

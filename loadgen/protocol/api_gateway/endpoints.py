@@ -67,7 +67,7 @@ class WebSocketUrl:
 
     @property
     def http_url(self) -> str | None:
-        """The URL of `@connections`, or None if the API's backend, not the harness, sends events there."""
+        """The URL of `@connections`, or None if the harness does not post to it because the API's backend does."""
         if self.shape.form == "backend":
             return None
         return f"http{self.connect_url.removeprefix('ws').removesuffix('/')}/@connections"

@@ -1,4 +1,4 @@
-"""A client's own login in a protocol file: `{login.token}` and others in headers, URLs and messages of the opening."""
+"""Placeholders such as `{login.token}`, by which a protocol file places a client's own login in what it sends."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ def modes_of(names: frozenset[str]) -> frozenset[str]:
 
 
 def plain_problem(value: str, before: str, after: str) -> str | None:
-    """Return why a value is not possible in a text outside JSON, without showing the value; None if it is possible.
+    """Return why a value must not be filled into a text outside JSON, without showing the value, or None if it may.
 
     ``before`` and ``after`` are the characters around the placeholder. The service must be able to tell where the value
     ends.

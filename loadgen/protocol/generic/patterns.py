@@ -75,7 +75,7 @@ def regex(text: str) -> str:
 
 
 class TextPattern:
-    """Recognises a whole message, or a line without its end."""
+    """Recognises a text, which is a whole message or a line without its line break."""
 
     __slots__ = ("_fullmatch", "_names", "written")
 
@@ -129,7 +129,7 @@ class JsonPattern:
         for name, tokens in self._at:
             value = resolve(message, tokens)
             if name == "reason":
-                # The reason may be missing or have any JSON type: it is only displayed.
+                # The service's reason is only displayed, so it may be missing or have any JSON type.
                 if value is not _ABSENT:
                     values[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             elif value is _ABSENT:
@@ -206,7 +206,7 @@ def quick(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Quick | None:
     leaves: dict[tuple[str, ...], Any] = {}
     for pointer, value in when.items():
         if isinstance(value, bool):
-            return None  # older versions of msgspec do not accept a bool in a Literal
+            return None  # Older versions of msgspec do not accept a bool in a Literal.
         leaves[pointer_tokens(pointer)] = None if value is None else Literal[value]
     identity, event = None, None
     for name, pointer in at.items():
@@ -244,7 +244,7 @@ def _struct(
 ) -> Any:
     """Return a struct type to decode the JSON value at path ``above``, or None if no struct can describe it.
 
-    The attribute path of each leaf is added to ``places``.
+    ``leaves`` has the paths of the values wanted; the attribute path of each is added to ``places``.
     """
     depth = len(above)
     tokens = list(
@@ -261,7 +261,7 @@ def _struct(
         here, attribute = (*above, token), f"f{number}"
         kind: Any
         if token not in tokens:
-            kind = msgspec.Raw  # for an element of a list that the pattern does not use
+            kind = msgspec.Raw  # The pattern does not use this element of a list.
         elif here in leaves:
             kind = leaves[here]
             places[here] = path + attribute

@@ -1,4 +1,4 @@
-"""The users of a worker: which client each one plays, and how many still play."""
+"""The users of a worker: as which client each one acts, and how many are still active."""
 
 import secrets
 from collections import Counter
@@ -17,16 +17,16 @@ _LOOK_S: Final = 0.02
 
 
 class Users:
-    """Claim clients for users from the master, and count the users that play one."""
+    """Claims clients for users from the master, and counts the users that act as a client."""
 
     def __init__(self, link: Link, clock: Clock, clients: Clients, complete: Event) -> None:
-        """``complete`` is set when the rows that publish requests draw from have arrived."""
+        """Store the arguments; ``complete`` is set once all rows of data for publish requests have arrived."""
         self._link = link
         self._complete = complete
         self._clock = clock
         self._clients = clients
-        #: Claims (a user's requests for a client to play) not sent yet, as (role, result); the user waits for the
-        #: result.
+        #: Claims that were not sent yet, as (role, result). A claim is a user's request for a client to act as, and the
+        #: user waits for the result.
         self._claims: list[tuple[str, AsyncResult]] = []
         #: Claims that the master has not answered yet, by the number of the message that carried them.
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
@@ -58,7 +58,7 @@ class Users:
         self._link.to_coordinator(Claim(request=request, wanted=dict(wanted)))
 
     def on_grant(self, grant: Grant) -> None:
-        """Answer the claims of waiting users with the clients that the master has granted."""
+        """Give each waiting user one of the clients that the master granted, or None if there are too few."""
         granted = {role: list(numbers) for role, numbers in grant.granted.items()}
         for role, waiting in self._asked.pop(grant.request, ()):
             numbers = granted.get(role)
@@ -68,12 +68,12 @@ class Users:
             )
 
     def release(self) -> None:
-        """Answer the claims that are not sent yet with "no client", since the run is over."""
+        """Give None instead of a client to each user whose claim was not sent yet, since the run is over."""
         for _, waiting in self._claims:
             waiting.set(None)
 
     def joined(self) -> None:
-        """Count a user that has begun to play its client."""
+        """Count a user that has begun to act as its client."""
         self._playing += 1
 
     def left(self) -> None:
@@ -81,7 +81,7 @@ class Users:
         self._playing -= 1
 
     def wait_until_gone(self, timeout_s: float) -> bool:
-        """Wait until no user plays a client any more; return False if some still do after ``timeout_s``."""
+        """Wait until no user acts as a client any more; return False if some still do after ``timeout_s``."""
         deadline_s = self._clock.steady_s() + timeout_s
         while self._playing:
             if self._clock.steady_s() >= deadline_s:

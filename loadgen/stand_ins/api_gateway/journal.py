@@ -1,4 +1,4 @@
-"""The journal of losses, to which the gateway and its backend append."""
+"""The journal of lost deliveries that the stand-in of API Gateway and its backend write."""
 
 from pathlib import Path
 

@@ -53,7 +53,7 @@ def test_an_adjustment_counts_from_its_first_reading_in_order_of_steady_time() -
     raw = ints(9, 5, 7, 7, 5) * SECOND
     wall = raw + ints(30, 10, 20, 99, 98)
     found = Adjustment.of(wall, raw)
-    # Of several readings at the same steady time, the first counts.
+    # There are two readings each at raw times 5 s and 7 s; the first of the two counts.
     assert (found.base_at_ns, found.base_ns) == (5 * SECOND, 10)
     assert found.at_ns.tolist() == [0, 2 * SECOND, 4 * SECOND]
     assert found.value_ns.tolist() == [0, 10, 20]
@@ -109,7 +109,8 @@ def test_between_readings_a_clock_strays_by_what_its_neighbours_differ_but_no_le
     def slewed(moved_ns: float) -> float:
         return SLEW / 2 * (1 - (moved_ns / SECOND / SLEW) ** 2) * SECOND
 
-    # A single interval is bounded by slewing only: away and back at 500 ppm, up to 250 µs within a second.
+    # A single interval has no neighbour to compare with, so only slewing bounds it: half a second away and half a
+    # second back at 500 ppm is up to 250 µs.
     assert adjusted(0).strays_ns.tolist() == [pytest.approx(250 * US)]
     assert adjusted(300 * US).strays_ns.tolist() == [pytest.approx(slewed(300 * US))]
     # If the neighbouring intervals have the same rate, the clock does not stray. The first and the last
@@ -117,11 +118,12 @@ def test_between_readings_a_clock_strays_by_what_its_neighbours_differ_but_no_le
     assert adjusted(0, 0, 0).strays_ns.tolist() == pytest.approx([0, 0, 0])
     found = adjusted(0, 100 * US, 130 * US, 130 * US).strays_ns.tolist()
     assert found == pytest.approx([100 * US, 100 * US, 30 * US, 0])
-    # The rates of the two neighbours differ from this interval's by 300 and 350 µs/s. The greater difference
-    # counts as long as slewing explains it (240 µs here); beyond that, the smaller one counts.
+    # The rate of the middle interval differs from those of its neighbours by 300 and 350 µs/s. The greater difference
+    # counts as long as slewing explains it (240 µs here); otherwise the smaller difference counts.
     found = adjusted(-200 * US, 100 * US, 450 * US).strays_ns.tolist()
     assert found[1] == pytest.approx(max(300 * US, slewed(100 * US)))
-    # A step has no rate to compare with, so the interval's other neighbour counts, or slewing if it has none.
+    # The first interval has a step, and so no rate to compare with. The second interval is compared only with the
+    # third; without a third interval, the bound of slewing counts.
     assert adjusted(5 * MS, 100 * US, 160 * US).strays_ns.tolist()[1:] == pytest.approx([60 * US, 60 * US])
     assert adjusted(5 * MS, 100 * US).strays_ns.tolist()[1] == pytest.approx(slewed(100 * US))
 
@@ -158,9 +160,9 @@ def test_while_a_step_may_have_been_before_and_after_are_both_possible() -> None
 
 
 def pinged(*offsets_ns: int, way_ns: int = 100 * US, steady: bool = False, worker_ns: int = 0) -> Pings:
-    """Return pings a second apart, ``way_ns`` each way and answered at once.
+    """Return pings sent one second apart and answered at once; each takes ``way_ns`` in each direction.
 
-    ``offsets_ns`` are the master's wall clock minus the worker's.
+    ``offsets_ns`` has the master's wall clock minus the worker's, for each ping.
     """
     sent = np.arange(len(offsets_ns), dtype=np.int64) * SECOND + 1000 * SECOND
     master = sent + way_ns + ints(*offsets_ns)
@@ -186,10 +188,11 @@ def test_pings_alone_bound_the_offset_to_half_a_round_trip_at_each() -> None:
     assert curve.base_ns == 7 * SECOND + 100 * US
     at = np.arange(1, 5, dtype=np.int64) * SECOND + 1000 * SECOND
     low, high = curve.interval(at)
-    # The upper bound comes from the ping a second before, raised by what the clocks may drift apart in a second.
+    # The upper bound is that of the ping sent one second earlier, plus the most that the clocks can drift apart
+    # in one second.
     assert high.tolist() == pytest.approx([PART * SECOND] * 4, abs=1)
-    # Bounds count from the first upper bound, and a ping's lower bound is a round trip (200 µs) less. The
-    # ping before came back 200 µs after it was sent, so its lower bound has had that much less time to drift.
+    # Bounds are relative to the first upper bound, and a ping's lower bound is a round trip (200 µs) less. The
+    # previous ping came back 200 µs after it was sent, so its lower bound has had 200 µs less time to drift.
     least = -200 * US - PART * (SECOND - 200 * US)
     assert low.tolist() == pytest.approx([least] * 4, abs=1)
     estimate = curve.estimate(np.arange(6, dtype=np.int64) * SECOND + 1000 * SECOND + 100 * US)
@@ -218,7 +221,7 @@ def test_points_of_steady_times_are_in_their_order_and_wider_by_rounding() -> No
     assert (base_at, base) == (10, 1003)
     assert points.upper_at.tolist() == [0, 10, 20]
     assert points.upper.tolist() == [1002 - 1003 + 4, 1002 - 1003 + 4, 1003 - 1003 + 4]
-    # Lower bounds are in the order in which the pings came back: at 24, 31 and 45.
+    # The lower bounds are sorted by the times at which the pings came back: 24, 31 and 45, relative to 10.
     assert points.lower_at.tolist() == [14, 21, 35]
     assert points.lower.tolist() == [998 - 1003 - 4, 1002 - 1003 - 4, 967 - 1003 - 4]
 
@@ -269,9 +272,9 @@ def test_while_it_is_not_known_when_the_masters_clock_was_read_it_may_have_been_
     way_ns = 50 * MS
     bounds = by_steady_clocks(pinged(*[0] * 30, steady=True, way_ns=way_ns))
     low, high = bounds.curve.interval(np.arange(1005, 1025, dtype=np.int64) * SECOND)
-    # A ping bounds the offset from above at the time it was sent, and from below when it is back, one round
-    # trip later; in between, the clocks may drift apart (PART). The master read its clock within half a round
-    # trip of the middle, during which its clock may have been slewed (SLEW).
+    # A ping bounds the offset from above at the time when it was sent, and from below at the time when its answer
+    # arrived, one round trip later. Between the two times the clocks may drift apart (PART). The master read its
+    # clock at most half a round trip from the middle, and the clock may have been slewed in that time (SLEW).
     widths = (high - low) / 2 - (way_ns + READING_NS + 2 * ROUNDING_NS)
     assert widths.min() == pytest.approx((PART + SLEW) * way_ns, abs=US)
 

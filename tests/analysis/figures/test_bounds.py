@@ -1,4 +1,7 @@
-"""Test figures of samples known as intervals: their bounds contain the figure of any possible true values."""
+"""Test figures of samples that are known only as intervals.
+
+The bounds of a figure must contain the figure of all true values that the intervals allow.
+"""
 
 import io
 from collections.abc import Iterator
@@ -36,7 +39,7 @@ SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))
 )
 PIECES = st.lists(st.lists(SAMPLE, max_size=12), min_size=1, max_size=5).filter(any)
-#: Values for the largest number of samples that is still sorted: 0 sorts none, and 10**6 sorts all.
+#: Values of `SORTED_MAX`, the largest number of samples that are sorted: 0 sorts none, and 10**6 sorts all.
 SORTED = st.sampled_from((0, 10**6, 10**6))
 
 
@@ -232,7 +235,7 @@ def test_a_delivery_that_may_be_late_or_not_is_in_doubt(tmp_path: Path) -> None:
         *("delivery.rate > 90/s", "delivery.late == 0 over 1s"),
     ]
     summary = run_of(tmp_path / "run", gates, lambda n: 3 * MS if n % 2 else 0, late_after_ns=12 * MS)
-    # By their stamps 80 deliveries are late, but 40 of these may have been in time.
+    # By the recorded arrivals 80 deliveries are late. 40 of them may have arrived up to 3 ms earlier, and so in time.
     ledger = summary["ledger"]
     assert (ledger["late_least"], ledger["late"], ledger["late_most"]) == (40, 80, 80)
     assert ledger["balances"]

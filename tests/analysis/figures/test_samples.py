@@ -25,8 +25,7 @@ WIDE = st.one_of(
     st.integers(2**40, 2**40 + 2**30),
 )
 PIECES = st.lists(st.lists(WIDE, max_size=20), min_size=1, max_size=6).filter(any)
-#: Limits: bytes kept in memory, samples sorted without counting, samples collected at once, and cells of a
-#: bucket.
+#: Values for four limits in the modules that are tested; `sized` names the limits in this order.
 SIZES = st.tuples(
     st.sampled_from((0, 30, 10**6)),
     st.sampled_from((0, 0, 10, 10**6)),
@@ -109,7 +108,7 @@ def test_buckets_are_in_the_order_of_the_numbers(values: list[int]) -> None:
     # Each small number has its own bucket.
     small = np.arange(-(2**14), 2**14 + 1)
     assert (np.diff(selection.bucket(small)) > 0).all()
-    # No bucket numbers are reserved for fractions, which would take a million.
+    # The buckets of 0 and 1 are neighbours, without a million buckets for fractions between them.
     assert selection.bucket(np.array([-2, -1, 0, 1])).tolist() == [-8193, -1, 0, 1]
     assert selection.bucket(np.array([0, 1, 2])).tolist() == [0, 1, 8193]
 

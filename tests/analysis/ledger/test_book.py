@@ -76,7 +76,7 @@ def settled_of(run: analysis.Run) -> Reconciled:
 COUNTED: dict[str, Any] = {
     "events_due": 32,
     "events_accepted": 32,
-    # Subscription 1 has 15 events, of which it missed two while it was cut off; subscription 2 has 32.
+    # Subscription 1 should get 15 events but missed two while it was cut off. Subscription 2 should get 32.
     "expected": 13 + 32,
     "missed_in_gap": 2,
     "delivered": 42,

@@ -63,7 +63,7 @@ def made(publisher: int, sequence: int, batch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Write a run of two requests with two events each; the first request's first row is an unmade event."""
+    """Write a run of two requests with two events each; the first event could not be made (status `unmade`)."""
     events = [unmade(9, 0, 0), made(9, 1, 0), made(9, 2, 1), made(9, 3, 1)]
     return write_run(tmp_path / "run", {"events": events})
 

@@ -21,8 +21,8 @@ def arrays(*columns: list[int]) -> list[Any]:
 
 
 def test_the_offset_lies_where_ping_and_daemons_agree() -> None:
-    # One column for each case: both daemons' bounds are known; the ping is tighter; neither host has a daemon; only the
-    # master's host has none.
+    # There are four cases, one in each column. Both daemons' bounds are known; the ping is tighter than both daemons;
+    # neither host has a daemon; only the worker's host has a daemon.
     low, high, bound, master = arrays(
         [-500, -10, -500, -500], [700, 10, 700, 700], [60, 60, -1, 60], [40, 40, -1, -1]
     )
@@ -55,7 +55,7 @@ def test_the_truth_stays_inside_where_both_speak_the_truth(
     low, high, bound, master = arrays(
         [offset_ns - there for there, *_ in pings],
         [offset_ns + back for _, back, *_ in pings],
-        # The worker's bound must hold even if the whole offset is the error of its own clock.
+        # The whole offset may be the error of the worker's clock, so its daemon must claim at least the offset.
         [abs(offset_ns) + own if known else -1 for _, _, own, _, known in pings],
         [own for _, _, _, own, _ in pings],
     )
@@ -106,8 +106,8 @@ def test_daemons_that_agree_are_in_the_summary_and_a_note(tmp_path: Path) -> Non
 
 
 def test_a_daemon_that_is_wrong_is_named(tmp_path: Path) -> None:
-    # The clocks are 1 ms apart. The daemons allow 60 µs and the ping ±100 µs, so their claims are 840 µs
-    # apart.
+    # The clocks are 1 ms apart. The daemons allow an offset of 60 µs at most, and the ping one of 900 µs at
+    # least. So 840 µs lie between the two.
     summary = summary_of(run_with_pings(tmp_path, SECOND // 1000, 30 * US))
     (entry,) = summary["clock"]["clockbound"]
     assert entry["contradicted"] == 9

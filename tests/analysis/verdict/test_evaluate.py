@@ -32,7 +32,7 @@ WHOLE = Window(ZERO, ZERO + 4 * SECOND)
 
 
 class Known:
-    """Figures that a test gives for each window."""
+    """Stands in for a run's figures: returns prepared values in turn and records the windows asked for."""
 
     def __init__(self, *values: tuple[float | None, float | None, float | None, str]) -> None:
         self._values = list(values)

@@ -158,7 +158,7 @@ def test_the_next_connection_asks_for_what_follows_the_last_event() -> None:
     second.resume(first)
     assert second.continued(Handshake(headers={"a": "b"})).headers == {"a": "b", "last-event-id": "7:1"}
     assert second.retry_s == 0.25
-    # A failed attempt to connect in between changes nothing.
+    # The second connection received nothing, so the third continues after event 7:1 too.
     third, told = opened(service, "/a")
     third.resume(second)
     third.receive(b"data: 2\n\nid\n\n", 5, 6)

@@ -19,7 +19,7 @@ from tests.protocol.recording import Recording
 
 
 class Beginning:
-    """The beginning of one connection, with the parts that a CONNACK sets up."""
+    """A connection that is about to be opened, with the objects whose state the CONNACK decides."""
 
     def __init__(self, qos: int = 1, memory: Memory | None = None, **settings: Any) -> None:
         self.handler = Recording()

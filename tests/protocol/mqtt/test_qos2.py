@@ -97,17 +97,20 @@ def test_a_message_that_comes_twice_is_delivered_once(version: str) -> None:
     assert [type(each) for each in received] == [mqtt5.PubRecPacket] * 2
     session.receive(bytes((0x62, 2, 0, 7)), 12, 13)
     assert isinstance(replies(handler, version)[-1], mqtt5.PubCompPacket)
-    # The id was released, so it may now belong to another message.
+    # The packet id was released, so it may now belong to another message.
     session.receive(message, 20, 21)
     assert len(handler.named("on_event")) == 2
-    # A message without the DUP flag is not a copy, so the broker has used the id twice.
+    # A message without the DUP flag is not a copy, so the broker has used the packet id twice.
     session.receive(message, 20, 21)
     assert handler.named("on_deviation") == [(REUSED_ID,)]
     assert len(handler.named("on_event")) == 2
 
 
 def test_a_message_of_qos_1_that_is_marked_as_sent_again_is_a_delivery() -> None:
-    """The broker's first copy may never have arrived, so this one is recorded; duplicates are found later."""
+    """The first copy may never have arrived, so a message marked as a repetition is recorded too.
+
+    The analysis of the record finds duplicates.
+    """
     session, handler = connected()
     session.subscribe("s1", "/default/a")
     session.receive(

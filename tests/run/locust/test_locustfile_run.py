@@ -1,4 +1,4 @@
-"""Test how many users of each class a locustfile gets, and when, by its options and its load shape."""
+"""Test how many users of each class Locust's options and a load shape give a locustfile, and at which times."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Test a worker's decisions: how its part begins, which messages it accepts, how it and its process end."""
+"""Test the worker's side of a run: how the worker begins, which messages it accepts, how it and its process end."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from loadgen.transport.sources import SourceError, Sources
 from tests.run.locust.made_up import EndedError, EnoughError, Time, Workers, begin, this_process
 
 BEGIN = begin(worker=3)
-#: One of each message that an agent receives.
+#: One of each kind of message that the master sends to a worker's agent.
 FOR_AGENTS: tuple[Message, ...] = (
     Grant(request=1, granted={"subscriber": [4]}),
     Ramp(ramp_ns=1),
@@ -45,7 +45,7 @@ FOR_AGENTS: tuple[Message, ...] = (
 
 
 class Agent:
-    """An agent without clients, which notes the calls to it."""
+    """Stands in for a worker's agent: has no clients and notes the calls that it gets."""
 
     def __init__(self, *given: Any) -> None:
         self.given = given

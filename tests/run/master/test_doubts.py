@@ -18,7 +18,7 @@ LONG = ("phases.warmup=2s", "phases.measure=20s")
 
 
 def sends(run: Conducted, share: float, until_s: int = 60) -> None:
-    """Let the workers report each second that they sent ``share`` of the events due."""
+    """Let the workers send a report every second, with ``share`` of the due events as sent."""
 
     def report() -> None:
         if run.view.timeline is not None:

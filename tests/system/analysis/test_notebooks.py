@@ -37,7 +37,7 @@ from tests.system.harness import STUCK_S, loadgen
 def kernel() -> Iterator[None]:
     from tests.system.analysis.kernel import (
         shared_kernel,
-    )  # imported here, because few processes need it
+    )  # Import this module only here, because few processes need it.
 
     with shared_kernel():
         yield
@@ -65,7 +65,7 @@ def outputs(path: Path) -> str:
 
 
 def check(folder: Path) -> Verification:
-    from analysis.verify.check import verify  # imported here, because it loads matplotlib
+    from analysis.verify.check import verify  # Import this module only here, because it loads matplotlib.
 
     return verify(analysis.load(folder))
 
@@ -154,7 +154,7 @@ def test_a_changed_picture_or_text_would_be_noticed() -> None:
 def test_a_notebook_finds_nothing_that_another_defined(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If names stayed defined, the test above could pass for a notebook that lacks an import."""
+    """If names stayed defined between notebooks, a notebook that lacks an import could pass the other tests."""
     import nbformat
 
     monkeypatch.setattr("analysis.notebooks.FOLDER", tmp_path)

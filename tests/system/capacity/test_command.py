@@ -1,4 +1,4 @@
-"""Test that `loadgen capacity` can be killed and resumed; tests/capacity/test_command.py tests refusals."""
+"""Test that `loadgen capacity` can be killed and resumed; tests/capacity/test_command.py tests invalid calls."""
 
 import json
 import os

@@ -31,7 +31,7 @@ LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phas
 
 
 def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished, Any]:
-    """Run with a quota during the measurement only, because it would make the rest take longer."""
+    """Make a run with a CPU quota during the measurement only; with the quota, the other phases would take longer."""
     with cgroup.group("cpu") as place:
         quota = place / "cpu.cfs_quota_us"
         (place / "cpu.shares").write_text("200000")
@@ -79,8 +79,8 @@ def test_a_quota_is_the_first_thing_that_a_throttled_run_says_and_its_gates_are_
     (group,) = summary["surroundings"]
     assert group["quota_cores"] == pytest.approx(percent / 100)
     assert group["throttled_share"] > 0.01
-    # The recorded CPU use is a share of the CPU time that the quota allows. So it is greater than the share
-    # of a core.
+    # The recorded CPU use is CPU time divided by the CPU time that the quota allows. The quota is less than one
+    # core, so this share is greater than CPU time divided by wall time.
     health = pd.read_parquet(only_run(tmp_path / "results") / "health.parquet").dropna(subset=["allowed_ns"])
     under = health[health["allowed_ns"] <= 1.01 * percent / 100 * health["interval_ns"]]
     assert len(under) >= 1
@@ -108,7 +108,7 @@ def test_a_run_says_before_it_begins_what_its_container_allows(tmp_path: Path) -
         for line in run.stderr:
             said.append(line)
             if "a CPU quota" in line:
-                # The rest of the run does not matter for this test.
+                # This test needs only the note about the quota, so end the run.
                 os.kill(run.pid, signal.SIGINT)
         Finished(run, PATIENCE_S)
     note = next(line for line in said if "a CPU quota" in line)
@@ -134,14 +134,14 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
             (child for child in master.children() if "loadgen.server" not in child.cmdline()),
             key=lambda child: child.pid,
         )
-        # The test chooses which processes the kernel kills first and second, and tests what is reported about
-        # that. Other processes may have inherited a high score, so reset theirs.
+        # Choose the processes that the kernel kills first and second, by their scores. Other processes may have
+        # inherited a high score, so reset it.
         for process in (psutil.Process(run.pid), master, *master.children()):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("0")
         Path(f"/proc/{victim.pid}/oom_score_adj").write_text("1000")
         Path(f"/proc/{eater.pid}/oom_score_adj").write_text("500")
-        # The process that eats memory needs 30 MB more than the limit leaves. The end of the worker frees
-        # more than that.
+        # The process that eats memory exceeds the limit by 30 MB. The kernel kills one worker, which frees more
+        # than 30 MB.
         limit.write_text(str(int((place / "memory.usage_in_bytes").read_text()) + 20 * 2**20))
         assert eater.stdin is not None
         eater.stdin.write("now\n")

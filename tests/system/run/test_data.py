@@ -1,4 +1,4 @@
-"""Test runs with data: clients and channels do not depend on processes, and no secret is recorded."""
+"""Test runs with data: the number of processes does not change clients or channels, and no secret is recorded."""
 
 import shutil
 import time
@@ -68,7 +68,7 @@ def test_rows_go_to_clients_and_requests(alone: Path) -> None:
     subscribed, published = played(alone)
     own = [channel for channel in subscribed.values() if channel.startswith("/default/users/")]
     assert sorted(own) == sorted(f"/default/users/user-{n}" for n in range(60))
-    # The two publishers of news use the rows in turn.
+    # Two clients publish the news, and their requests use the rows of data in turn.
     news = {key: channel for key, channel in published.items() if "/plans/" in channel}
     first, second = sorted({publisher for publisher, _ in news})
     assert [news[first, n].rpartition("/")[2] for n in range(4)] == ["t0", "t2", "t4", "t6"]

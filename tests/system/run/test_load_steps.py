@@ -43,7 +43,7 @@ def test_each_step_records_what_its_schedule_has_due(tmp_path: Path, service: Se
         assert publish is not None
         scheduled.update((offset - 300_000_000) // SECOND for offset in publish.offsets_ns())
     steps = summary["steps"]
-    # 30, 60 and 120 events are due in the three seconds, two in each request.
+    # In the three seconds 30, 60 and 120 events are due. Each scheduled request has two events.
     assert [2 * scheduled[second] for second in range(3)] == [30, 60, 120]
     assert [step["events_due"] for step in steps] == [30, 60, 120]
     assert [step["intended_per_s"] for step in steps] == [30, 60, 120]

@@ -56,9 +56,9 @@ OPTIONAL = {
 HOSTILE = (
     "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
 )
-#: Each Python process runs this first. For each name that an import looks up, it lays a hostile module of
-#: that name into the working directory. It records imports that are made while that directory is on the
-#: search path.
+#: A program that each Python process runs first. For each name that an import looks up, it puts a hostile
+#: module of this name into the working directory. It records imports that are made while the working
+#: directory is on the search path.
 WATCHER = """\
 import os, sys
 _here = os.environ["WATCHED"]
@@ -115,13 +115,13 @@ RUN = (
     ),
 )
 LOCUST = (*("--headless", "--only-summary", "--scenario", "comments", "--no-report"), *RUN[2:])
-#: A search for the capacity with a single trial, after which its time is over.
+#: A search for the capacity whose time budget ends with the first trial.
 CAPACITY = (
     *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
     *("--measure", "1s", "--short", "500ms", "--budget", "1s", "--results", "{results}", *RUN[4:]),
 )
-#: Groups of commands with their allowed exit codes. Commands that read a run use the one that the first
-#: command of their group has made.
+#: Groups of commands with their allowed exit codes. If a command reads a run, the first command of its group
+#: has made that run.
 COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
     "version": ((("version",), {0}),),
     "run and what reads it": (
@@ -135,8 +135,8 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
     "capacity": ((CAPACITY, {0, 3}),),
     "serve": ((("serve", "--port", "0"), {0, 130}),),
 }
-#: Commands that start no other process, with their exit codes. All run in one interpreter, which looks up
-#: each module only once; together they look up the same names as in separate processes.
+#: Commands that start no other process, with their exit codes. They run one after another in one interpreter,
+#: which looks up each module only once. So all modules are looked up that separate processes would look up.
 ALONE = {
     ("scenarios",): 0,
     ("schema",): 0,
@@ -187,7 +187,7 @@ class Folder:
         shutil.copytree(REPO / "results" / "sample", self.sample)
 
     def leave_out(self, taken: set[str]) -> None:
-        """Remove the modules that Python itself imports before our first line."""
+        """Remove from the folder the modules that Python itself imports before it runs our code."""
         for name in taken:
             (self.path / f"{name}.py").unlink(missing_ok=True)
 
@@ -291,7 +291,7 @@ def test_no_command_imports_from_the_working_directory(name: str, folder: Folder
     for command, expected in COMMANDS[name]:
         code, said = folder.run(script("loadgen"), *command)
         folder.check(said)
-        # Nor did any process of the command look up a module in the folder.
+        # No process of the command has looked up a module in the folder.
         assert folder.exposed.read_text() == "", said
         assert code in expected, said
     if len(COMMANDS[name]) > 1:
@@ -311,8 +311,8 @@ def test_no_command_of_one_process_imports_from_the_working_directory(folder: Fo
     [
         ("-m", "version"),
         ("empty entry", "version"),
-        # A command with child processes is tested only with both ways at once. If both together are safe, so
-        # is each alone.
+        # The commands with child processes are tested only with `-m` and an empty entry at once. If both together
+        # import nothing, neither does each alone.
         ("-m and empty entry", "notebook"),
         ("-m and empty entry", "run"),
     ],
@@ -320,7 +320,7 @@ def test_no_command_of_one_process_imports_from_the_working_directory(folder: Fo
 def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     way: str, name: str, folder: Folder
 ) -> None:
-    """Python itself imports some modules from the folder before our code runs; later imports must not.
+    """Before our code runs, Python itself imports some modules from the folder; no later import may use the folder.
 
     The run also takes no option from a file or the environment: it uses the embedded server, although each
     file and variable there asks for something else.
@@ -336,7 +336,7 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     command = (sys.executable, "-m", "loadgen") if "-m" in way else (script("loadgen"),)
     if name == "run":
         folder.lay_options()
-    # The tests above cover the report's imports.
+    # The command run makes no report here, because the tests above cover the report's imports.
     arguments = {
         "version": ("version",),
         "notebook": ("notebook", "{sample}", "throughput"),
@@ -361,8 +361,8 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
         for path in folder.path.glob("*.py"):
             shutil.copy(path, home)
     folder.known |= {"beside_the_locustfile", "mine"}
-    # If the locustfile is in the working directory, only the order of the search path differs. So loading the
-    # file is enough; no run is needed.
+    # The two cases differ only in the order of the search path. So in one of them, with the locustfile in the
+    # working directory, load the file without a run.
     arguments = ("--list",) if beside else LOCUST
     code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *arguments)
     folder.check(said)
@@ -385,7 +385,7 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
                 " allow it with --allow-env SOME_SECRET",
             ],
         ),
-        # tests/run/test_search_path.py tests the other permissions.
+        # --allow-remote stands for all options that permit something; tests/run/test_search_path.py tests the others.
         (
             "target = http://192.0.2.1:9/event\nallow-remote = true\n",
             ("--api-key-env", "SOME_SECRET"),

@@ -17,7 +17,7 @@ from tests.system.harness import STUCK_S
 
 
 class Client:
-    """A WebSocket client that logs in by the `header-` subprotocol, unless the arguments say otherwise."""
+    """A WebSocket client that sends its API key in a subprotocol, unless the arguments name other subprotocols."""
 
     def __init__(self, server: Announcement, stack: ExitStack, **connect_options: Any) -> None:
         self.server = server
@@ -40,7 +40,7 @@ class Client:
         return message
 
     def receive(self, timeout: float = STUCK_S) -> dict[str, Any]:
-        """Return the next message except `ka`, the first of which follows the `connection_ack` at once."""
+        """Return the next message that is not `ka`; the server sends the first `ka` right after `connection_ack`."""
         while (message := self.next(timeout)) == {"type": "ka"}:
             pass
         return message
@@ -63,7 +63,7 @@ class Client:
         return self.ask(message | {"authorization": self.authorization} | replaced)
 
     def is_silent(self) -> bool:
-        """Return whether no message is under way, so that the answer to a new request comes next."""
+        """Return True if no message is on its way to the client: the next one is the answer to a new request."""
         return bool(self.ask({"type": "connection_init"})["type"] == "connection_ack")
 
 

@@ -24,7 +24,7 @@ import loadgen.users
 from loadgen import subprocesses
 from loadgen.lifeline import STARTER
 
-#: Further modules that commands need, imported if the command line asks for them.
+#: Modules of the commands, imported only if the command line asks for them.
 COMMANDS = (
     *(
         "loadgen.cli.app",
@@ -48,7 +48,7 @@ def main() -> None:
     """Fork for each script named on standard input, and write how it ended."""
     for name in COMMANDS if "commands" in sys.argv else ():
         import_module(name)
-    # Keep garbage collections in forks from touching present objects, so that their memory stays shared.
+    # A garbage collection in a fork leaves frozen objects alone, so that their memory stays shared.
     gc.freeze()
     asked = sys.stdin.fileno()
     rest = b""
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def play(script: Path, out: Path, err: Path) -> None:
-    """Act as `python SCRIPT` would in this process, with these files as standard output and error."""
+    """Run a script in this process as `python SCRIPT` would, with ``out`` and ``err`` as its output and error files."""
     for path, number in ((out, 1), (err, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, number)
@@ -79,7 +79,7 @@ def play(script: Path, out: Path, err: Path) -> None:
     os.chdir(script.parent)
     sys.path[0] = str(script.parent)
     sys.argv = [str(script)]
-    # An exception ends this process as usual, even if the script has replaced `sys.excepthook`.
+    # An exception of the script ends this forked process as usual, even if the script replaced `sys.excepthook`.
     runpy.run_path(str(script), run_name="__main__")
 
 

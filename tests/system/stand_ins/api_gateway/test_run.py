@@ -124,7 +124,7 @@ def test_comments_run_with_nothing_lost_and_the_fan_out_is_measured(tmp_path: Pa
     assert manifest["prices"] is None
     assert summary["cost"] is None
     assert f"API Gateway WebSocket API · {service.target}" in done.out
-    # The backend counts a POST for each delivery, and for each delivery of a probe.
+    # The backend counts a POST for each delivery, including deliveries of readiness probes.
     backend = stats["backend"]
     assert backend["posts_by_status"] == {"200": backend["posts"]}
     assert backend["posts"] >= ledger["rows"]
@@ -145,7 +145,7 @@ def test_every_lost_delivery_is_found_in_the_journal(tmp_path: Path) -> None:
     summary = expect_by_verdict(done, folder, lossy=True)
     run = analysis.load(folder)
     events = set(run.events[["publisher", "sequence"]].itertuples(index=False, name=None))
-    # Readiness probes, whose publishers have other numbers, may be lost too.
+    # Readiness probes may be lost too. They are not events of the run, so leave them out.
     of_events = [pair for pair in lost if pair[:2] in events]
     assert len(set(of_events)) == len(of_events) > 0
     assert missing(run) == set(of_events)
@@ -171,7 +171,7 @@ def test_a_throttled_post_is_repeated_and_a_gone_connection_comes_back(tmp_path:
     assert backend["posts_by_status"]["429"] == backend["retries"] > 0
     assert "throttled" not in whys, "each was repeated"
     assert backend["posts_by_status"]["410"] == len(gone) == whys.count("gone") > 0
-    # Deliveries are lost if their connection was gone, or if their client was away.
+    # A delivery is lost if the client was away or the service answered that its connection was gone.
     run = analysis.load(folder)
     events = set(run.events[["publisher", "sequence"]].itertuples(index=False, name=None))
     assert {pair for pair in lost if pair[:2] in events} <= missing(run)
