@@ -66,7 +66,7 @@ class Side:
 
     @property
     def shared(self) -> float:
-        """Share of deliveries that have only a later one's kernel stamp, so their arrival is known as an interval."""
+        """Share of deliveries without a kernel stamp of their own, as they were read together with later ones."""
         return float(np.mean(np.concatenate(self.uncertain_ns) > 0))
 
     @property

@@ -77,9 +77,9 @@ class Ledger:
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
-    #: Pairs that did not arrive and count as neither expected nor lost: the scenario had cut the connection
-    #: (`missed_in_gap`), or the client had left or unsubscribed (`missed_away`), and the subscription was not ready
-    #: again.
+    #: Pairs that did not arrive and count as neither expected nor lost, because the subscription was away on purpose
+    #: and not ready again yet: the scenario had cut the connection (`missed_in_gap`), or the client had left or
+    #: unsubscribed (`missed_away`).
     missed_in_gap: int
     missed_away: int
     #: Pairs that count as neither expected nor lost, because they may have arrived without being recorded: a failure of
@@ -100,7 +100,7 @@ class Ledger:
     #: Events with at least one missing expected delivery. `subscriptions_with_loss` counts subscriptions likewise.
     events_with_loss: int
     subscriptions_with_loss: int
-    #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
+    #: Expected deliveries whose content differs from what was sent, or None if the run did not check contents.
     altered: int | None = None
     #: True if the counts by publisher, by channel and by subscription each add up to the totals of this ledger.
     breakdown_agrees: bool = True
@@ -133,7 +133,7 @@ class Ledger:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all counts with `lost`, `delivery_ratio` and `balances`."""
+        """Return all counts, and the computed values `lost`, `delivery_ratio` and `balances`."""
         sums = {"lost": self.lost, "delivery_ratio": self.delivery_ratio, "balances": self.balances}
         return {**asdict(self), **sums}
 
@@ -149,7 +149,8 @@ class Reconciled:
     channels: list[str | None]
     #: True if the service acknowledges publishes, so that it is known which events it accepted.
     answered: bool
-    #: True if the intervals of uncertain latencies are known, which requires the error of every clock to be known.
+    #: True if it is known how far each uncertain latency may be off, which requires the error of every clock to be
+    #: known.
     ends_known: bool
     breakdown: Breakdown
 
@@ -212,8 +213,8 @@ class _Book:
         self._cut = stretches(run, window)
         self._parts = Parts(len(self._cut) > 1)
         self._through: list[Through] = []
-        #: Counts of the ledger by name: totals, and in `_person` an array with the count of each subscription in
-        #: `_numbers`.
+        #: The ledger's counts by name: in `_total` for all subscriptions together, in `_person` for each subscription
+        #: in the order of `_numbers`.
         self._total: Counter[str] = Counter()
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 
@@ -298,7 +299,7 @@ class _Book:
         self._parts.add(events, arrays)
 
     def _classify(self, place: int, through: Through, odd: Mapping[str, Deliveries], sums: Sums) -> None:
-        """Classify the losses among the events of one part (stretch of time), and add up the part's counts."""
+        """Classify the losses among the events of the part (stretch of time) numbered ``place``; add up its counts."""
         events, arrays = self._parts[place]
         expected, arrived, late = (arrays[name] for name in ("expected", "arrived", "late"))
         losses = find_losses(

@@ -10,7 +10,7 @@ from analysis import text
 
 
 def latency_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, figures) of the reactions' rows in the latency table; none if the run has no reactions."""
+    """Return (name, figures) for each row of the latency table on reactions; no rows if the run has no reactions."""
     found = summary.get("reaction")
     if found is None:
         return []

@@ -58,7 +58,7 @@ class Seen:
 
 
 def run(options: Options) -> Section:
-    """Run few and many subscribers, plain and over TLS; return the table and the bars."""
+    """Measure few and many subscribers, each without and with TLS; return the table and the bars of the chart."""
     section = Section(
         "Subscribers in one process",
         COLUMNS,

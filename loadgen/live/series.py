@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: End of the range of seconds to settle when the run is over: far beyond the last second of any run.
+#: Used in place of the last settled second when the run is over: far beyond the last second of any run.
 _EVER = 1 << 62
 
 
@@ -161,7 +161,7 @@ class _Event:
 
 
 class Subscribers:
-    """Latencies at the first and the last subscriber, of the sampled events that reached all their subscribers."""
+    """Latencies at the first and the last subscriber, of those sampled events that reached all their subscribers."""
 
     def __init__(self) -> None:
         self.first = histograms.new_histogram()

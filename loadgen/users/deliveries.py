@@ -1,4 +1,4 @@
-"""The events that one life of a client's connection receives: each event is recorded, and examined if necessary.
+"""Record the events that one life of a client's connection receives, and pass them on if Python code needs them.
 
 A life lasts from a connect to the end of that connection; a reconnect begins the next one.
 """
@@ -15,7 +15,7 @@ from loadgen.payloads.stamping import NOT_OURS, Marked, Reading, Stamping
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
-#: How reports describe a delivery to a subscription that was not requested; the text is the same for all protocols.
+#: Reports use this text for a delivery to a subscription that was not requested, whatever the protocol.
 DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 #: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.

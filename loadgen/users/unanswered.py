@@ -13,7 +13,7 @@ OnAnswer = Callable[[PublishAnswer | None, int], None]
 
 
 class UnansweredPublishes:
-    """Gives each publish's answer to its sender, once."""
+    """Passes the answer to each publish to the callback that waits for it, at most once."""
 
     __slots__ = ("_waiting",)
 

@@ -160,7 +160,7 @@ def _empty(name: str) -> bytes:
 
 
 def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], **manifest: Any) -> Path:
-    """Write a run whose measure phase is the second from T0 + 1 s on, unless the manifest says otherwise."""
+    """Write a run whose measure phase lasts one second and begins at T0 + 1 s, unless the manifest says otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, types in TYPES.items():
         rows = [{**_DEFAULTS, **row} for row in tables.get(name, ())]
@@ -229,7 +229,7 @@ def event(
 def subscription(
     number: int, channel: str, ready_ns: int | None = 0, ended_ns: int | None = None, **more: Any
 ) -> Row:
-    """A life of a subscription; times count from the start of the measure phase."""
+    """Return a row of the subscriptions table; the times given are from the start of the measure phase."""
     zero = T0 + SECOND
     return {
         "subscription": number,
@@ -257,7 +257,7 @@ def connection(number: int, life: int = 0, error: str | None = None, **more: Any
 
 
 def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Row:
-    """Return an event's arrival at a subscription, ``latency_ns`` after it was due and read 10 µs later."""
+    """Return a delivery of an event, which arrives ``latency_ns`` after the event was due and is read 10 µs later."""
     arrival_ns = of["intended_ns"] + latency_ns
     return {
         "subscription": number,

@@ -48,7 +48,7 @@ class Request(NamedTuple):
     cause: tuple[int, int, int] | None
 
     def rows(self) -> list[EventRow]:
-        """Return a row for each event, computed one by one."""
+        """Return one row for each event of the request, made without the code under test."""
         return [
             EventRow(
                 self.publisher,
@@ -121,7 +121,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 def events_of(kind: Any, several: Sequence[Request]) -> Events:
-    """Record requests in a buffer of a kind, and return their events."""
+    """Record publish requests in a new buffer of class ``kind``, and return the events that it then holds."""
     made = kind()
     for one in several:
         refused = publishes.record(made.add, *one)

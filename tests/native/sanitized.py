@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: The compiler's flag, and the runtime libraries.
+#: The compiler's flag for a kind of sanitizer, and the runtime libraries that the sanitizer needs.
 MEMORY = ("-fsanitize=address,undefined", ("libasan.so", "libubsan.so"))
 THREADS = ("-fsanitize=thread", ("libtsan.so",))
 FLAGS = [
@@ -26,8 +26,8 @@ FLAGS = [
     # NULL.
     "-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-missing-field-initializers",
 ]  # fmt: skip
-#: Tests that use the C part and take seconds; the test of arrivals (a packet capture) and that of the
-#: suspended generator are left out.
+#: Tests that use the C part. Two that take too long are left out: that of arrival times (a packet capture) and that of
+#: the suspended generator.
 TESTS = [
     "tests/native",
     "tests/protocol/mqtt/test_lane.py",
@@ -80,7 +80,7 @@ def environment(library: Path, log: Path, runtimes: Sequence[str]) -> dict[str, 
         "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:exitcode=99:log_path={log}",
         # Allocate each object separately; else a use after free within CPython's pools is not noticed.
         "PYTHONMALLOC": "malloc",
-        # Fewer frames, unless set otherwise, because this is some five times slower than without a sanitizer.
+        # Compare fewer frames unless the variable is set, because a sanitizer makes the test some five times slower.
         "LOADGEN_FUZZ_FRAMES": os.environ.get("LOADGEN_FUZZ_FRAMES", "20000"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         VARIABLE: str(library),

@@ -78,7 +78,7 @@ def test_the_record_needs_the_file_no_more(tmp_path: Path) -> None:
             *publish_of(Clients(resolve(scenario)), number).offsets_ns()
         ]
     assert resolved["clients"]["writers"]["publish"]["profile"]["source"] == "rates.csv"
-    # The measurement is as long as the series: three rows of one second each.
+    # The measure phase is as long as the series in rates.csv: three rows of one second each.
     assert again.phases.measure_ns == 3 * SECOND
 
 

@@ -107,7 +107,7 @@ class OwnLogins:
             self._report_error(f"{count:,} clients, the latest being {name_of(client)}: {told}", True)
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Report ``told``, a sentence about a client that has its own login."""
+        """Report a client that has its own login; the sentence ``told`` says what happened to it."""
         sentence = f"{name_of(client)}: {told}"
         self._report_error(sentence, False)
         self._on_note(sentence)
@@ -137,7 +137,7 @@ def own_logins(
     report_error: Callable[[str, bool], None],
     on_note: Callable[[str], None],
 ) -> OwnLogins:
-    """Return the logins of a worker's clients; raises RunError if they cannot be used here."""
+    """Return the logins of a worker's clients; raises RunError if this worker cannot use them."""
     try:
         return OwnLogins(
             begin.run,

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class LambdaAuthorizer:
-    """Asks a callable and caches its answer for `ttl_s` seconds, or for the answer's own `ttlOverride`.
+    """Calls a Lambda authorizer and caches its answer for `ttl_s` seconds, or for the answer's own `ttlOverride`.
 
     The cache key is token, operation and channel. AWS may use the token alone (unknown), so do not rely on an answer
     being reused for another operation or channel.

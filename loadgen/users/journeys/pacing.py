@@ -1,4 +1,4 @@
-"""Compute when the tasks of a journey (a user's own code) are due: after a wait (closed loop), or by a schedule."""
+"""Compute when a journey (a user's own code) starts tasks: after a wait (closed loop), or on a schedule (open loop)."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -134,7 +134,7 @@ class Moments:
         return wait_s
 
     def waited(self) -> None:
-        """Note that the journey has just waited within its task: its next publish is due now."""
+        """Make the next publish due when the task requests it, because the task has just waited."""
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:

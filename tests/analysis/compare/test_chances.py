@@ -1,4 +1,4 @@
-"""Test the statistical tests: the anytime-valid one against integrals, early stops by simulation."""
+"""Test the statistical tests: the anytime-valid one against integrals, and the error rates of plans by simulation."""
 
 import math
 
@@ -78,8 +78,8 @@ def test_equal_sides_are_flagged_in_at_most_5_percent_at_any_look(shape: str) ->
 
 
 def test_a_large_effect_stops_a_plan_early_and_costs_little_power() -> None:
-    # One of five metrics is 10 % higher, and runs vary by 2 %: an effect of 3.4 standard deviations of a
-    # pair.
+    # One of five metrics is 10 % higher, and single runs vary by 2 %. So the difference of a pair of runs is 3.4 of its
+    # standard deviations.
     values = sequential.differences(4_000, 10, math.log(1.1) / (0.02 * math.sqrt(2)), seed=4)
     early = sequential.looked(values, 0.01)
     assert early.found >= 0.99

@@ -1,4 +1,4 @@
-"""Test findings on pauses and clock steps: their worker, window and effect, and causes before symptoms."""
+"""Test findings on pauses and clock steps: they name worker, time and effect, and causes come before symptoms."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.analysis.synthetic import (
 )
 from tests.analysis.verdict.test_judgement import health, judged, subjects
 
-#: Ten seconds of measurement, so that a pause of 100 ms is 1 % of it.
+#: A measure phase of ten seconds, of which a pause of 100 ms is only 1 %.
 LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
 
 
@@ -205,7 +205,7 @@ def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambd
 
 
 def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> Any:
-    """Summarise a run of a worker on another machine; ``rows`` are its health rows, one for each second."""
+    """Return the summary of a run with one worker, on another machine; ``rows`` are its health rows, one per second."""
     workers = [{"worker": 0, "id": "w", "hostname": "h", "pid": 1, "boot_id": "other", "finished": True}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(100)]
     write_run(
@@ -227,7 +227,7 @@ def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> A
 
 
 def test_a_virtual_machine_that_stood_still_is_named_from_the_pings_alone(tmp_path: Path) -> None:
-    """The virtual machine itself notices nothing: its health and its own clocks are as usual."""
+    """The worker's machine notices nothing: its health rows and its own clocks look normal."""
     clock = pings(frozen=lambda second: 230 * MS if second > 5 else 0)
     summary = remote(tmp_path, clock, seconds(of=9))
     (pause,) = summary["clock"]["pauses"]

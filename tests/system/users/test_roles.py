@@ -97,7 +97,8 @@ print(json.dumps([said, [Mine.abstract, Base.abstract, Subscriber.abstract, Mine
 """
     (said, others), _ = play(player, script, tmp_path)
     for name, sentence in said:
-        # The private name `_connect` is free for users, because our private attributes are not on the class.
+        # Users may use the name `_connect`: the harness's private attributes are not on the class, so they cannot
+        # collide.
         assert (sentence is None) == (name == "_connect"), (name, sentence)
         assert sentence is None or sentence.startswith("my_users.py:"), sentence
     assert len(said) == 19
