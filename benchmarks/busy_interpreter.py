@@ -49,7 +49,7 @@ class Side:
     uncertain_ns: list[Values] = field(default_factory=list)
 
     def take(self, folder: Path) -> None:
-        """Read from the receiver's record the deliveries of all events in `sent`."""
+        """Read the receiver's record, and add the figures of those deliveries that arrived in the periods of `sent`."""
         for batch in read_batches(folder / spool_name("deliveries", 0)):
             read_ns, arrival_ns, uncertain_ns = (
                 batch.column(name).to_numpy().astype(np.int64)

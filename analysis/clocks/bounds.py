@@ -85,8 +85,8 @@ class Adjustment:
     was stepped at an unknown moment in the interval. Then both the value before and the value after are possible.
     """
 
-    #: Steady time of each reading (`at_ns`), and wall minus steady at it (`value_ns`), both relative to the first
-    #: reading.
+    #: At each reading: the steady time (`at_ns`), and wall clock minus steady clock (`value_ns`). Both are relative to
+    #: the first reading.
     at_ns: Floats
     value_ns: Floats
     base_at_ns: int
@@ -112,7 +112,7 @@ class Adjustment:
 
     @property
     def rate(self) -> float:
-        """Rate at which wall minus steady changed in the last interval without a step, or 0.0 if there is none."""
+        """Rate of change of wall clock minus steady clock in the last interval without a step, or 0.0 if none is."""
         kept = np.flatnonzero(~self.stepped)
         if not len(kept):
             return 0.0
@@ -181,10 +181,10 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
 
 
 def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
-    """Bound the offset by pings without steady times; return it over the worker's wall-clock time, and its jumps.
+    """Return the bounds of the offset over the worker's wall-clock time, from pings without steady times.
 
-    Either clock may be stepped between any two pings, so at each moment the offset lies within the bounds of the ping
-    before or within those of the ping after.
+    The result also has the offset's jumps. Either clock may be stepped between any two pings. So at each moment the
+    offset lies within the bounds from the ping before or within those from the ping after.
     """
     order = np.argsort(pings.sent_ns, kind="stable")
     sent, received = pings.sent_ns[order], pings.received_ns[order]

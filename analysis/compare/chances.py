@@ -65,7 +65,7 @@ class Anytime:
         return math.exp(min(0.0, -self.log_evidence(statistic)))
 
     def log_evidence(self, statistic: float) -> float:
-        """Return the logarithm of the evidence: the mixture of likelihood ratios of an effect against no difference."""
+        """Return the logarithm of the evidence: the mean, over the prior, of the effect's likelihood ratio to none."""
         if self.pairs < 2:
             return 0.0
         total = 1 + self.pairs * PRIOR

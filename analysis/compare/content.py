@@ -23,7 +23,8 @@ class Settings:
     #: Seed of the block bootstrap (`seed`), and the number of its draws (`resamples`).
     seed: int = 1
     resamples: int = RESAMPLES
-    #: Maximum number of pairs of a plan that may stop early (see `chances`), or None if the number of runs was fixed.
+    #: Maximum number of pairs of runs, if the comparison may stop early (see `chances`), or None if the number was
+    #: fixed.
     most: int | None = None
 
     def differences(self, base: Sequence[Profile], new: Sequence[Profile]) -> list[Difference]:

@@ -46,7 +46,7 @@ from analysis.loading.run import Ints, Run, Window
 from analysis.loading.slices import stretches
 
 _NONE = np.empty(0, dtype=np.int64)
-#: Figures of the ledger that are sums over its stretches.
+#: Figures of the ledger that are the sums of the figures of all stretches of time.
 _SUMMED = (
     "events_due", "expected", "delivered", "late", "late_least", "late_most", "duplicates", "not_acknowledged",
     "outside_live_window", "unrecorded", "rows", "reordered", "events_with_loss",
@@ -166,7 +166,8 @@ class Pairs(NamedTuple):
     present: windows.Segments
     #: Number of expected deliveries of each event, without those missed on purpose or unobserved.
     expected: Ints
-    #: Number of expected deliveries in each segment of `present`, including those missed on purpose or unobserved.
+    #: Number of expected deliveries in each segment of `present` (a time in which a subscription was present),
+    #: including those missed on purpose or unobserved.
     expected_by_segment: Ints
     found: Found
     losses: Losses
@@ -257,7 +258,7 @@ class _Book:
         return Reconciled(ledger, self._parts, channels or [], answered, Doubts(run).known, breakdown)
 
     def _match(self, stretch: Window, events: Events) -> None:
-        """Match the deliveries of a stretch's events."""
+        """Match the events of one stretch of time with the deliveries that they should cause."""
         run, present = self._run, self._present
         reach = reach_of(events, present)
         expected, by_segment = expected_of(events, present, reach)
@@ -340,7 +341,10 @@ class _Book:
         )
 
     def _add_person(self, name: str, subscription: Ints) -> None:
-        """Count deliveries under ``name``, by their subscription; ``subscription`` has an entry for each delivery."""
+        """Add to the count ``name`` of each subscription its number of deliveries.
+
+        ``subscription`` has one entry for each delivery.
+        """
         place = np.searchsorted(self._numbers, subscription)
         known = np.isin(subscription, self._numbers)
         count = np.bincount(place[known], minlength=len(self._numbers))

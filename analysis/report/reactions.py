@@ -23,7 +23,7 @@ def latency_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 
 def rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (meaning, count) of each step from request to reply; an empty list if the run has no reactions."""
+    """Return (meaning, count) for each step from a request to its reply, or no rows if the run has no reactions."""
     found = summary.get("reaction")
     if found is None:
         return []

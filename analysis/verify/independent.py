@@ -170,7 +170,8 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # Add the connections and subscriptions of the echo lanes: only the manifest has them, not the tables.
+    # Add the connections and subscriptions that workers use for their echoes: only the manifest has them, not the
+    # tables.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}

@@ -41,7 +41,10 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Publisher:
-    """A way to publish: a script, and the argument for it. ``scheduled`` is True if the script takes a rate."""
+    """A way to publish: the script that publishes, and ``word``, the argument that selects the way in it.
+
+    ``scheduled`` is True if the script takes a rate as well.
+    """
 
     name: str
     script: str

@@ -49,7 +49,7 @@ class Seen:
     subscribers: int
     rss_bytes: int
     connects_per_s: float
-    #: The generator's CPU seconds per subscriber until all were ready.
+    #: CPU seconds that the generator used per subscriber, until all subscribers were ready.
     cpu_s: float
     reached: int
     deliveries: int

@@ -258,7 +258,10 @@ class Probe:
 
 
 def _fitting(error: Exception, advice: str) -> str:
-    """Return a refused handshake's or a temporary refusal's own advice, or else the step's ``advice``."""
+    """Return the advice that the error itself has, or else the step's ``advice``.
+
+    Only the refusal of a handshake and a refusal for the moment have their own advice.
+    """
     refusal: Refusal | None = getattr(error, "refusal", None)
     if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
         return advice

@@ -1,4 +1,4 @@
-"""The tables of a run, by the names of their data."""
+"""The data files of a run as tables, by the names that the scenario gives to them."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Cumulative parts of the live state: latencies, loss, and first and last subscribers."""
+"""The figures of a running test that add up over time: latencies, loss, and first and last subscribers."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
-/* Splits the data of a connection into WebSocket frames and passes them to its fast path, without running Python
-   code. */
+/* Splits the data of a connection into WebSocket frames, and passes them to the C code for the connection's
+ * protocol, without running Python code. */
 #include "native.h"
 #include "owed.h"
 

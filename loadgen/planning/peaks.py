@@ -77,7 +77,10 @@ def peak(growths: Sequence[Growth]) -> float:
 
 
 class Rates:
-    """Loads of all groups together at each moment that may be the peak, as functions of the number of clients."""
+    """The loads of all groups together, as functions of the number of clients.
+
+    There is one function for each moment at which the load may have its peak.
+    """
 
     def __init__(self, run: ResolvedRun, loads: Sequence[GroupLoad]) -> None:
         self._at = moments(run)

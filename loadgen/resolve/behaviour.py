@@ -9,8 +9,8 @@ from random import Random
 from loadgen.pacing import Arrival, Pace, offsets_ns
 from loadgen.resolve.group import Drop, Group
 
-#: Number of random orders of clients to cache. A group needs one for each of its drops, which are at most this many,
-#: and one to choose its slow clients.
+#: Number of random orders of clients to cache. A group needs one for each of its planned drops (at most this many), and
+#: one to choose its slow clients.
 _ORDERS_KEPT = 1_000
 
 

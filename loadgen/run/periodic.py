@@ -1,4 +1,4 @@
-"""Timing of the periodic work beside the load, and how long in advance the start of a phase is announced."""
+"""Timing of a run's periodic tasks, such as reports, and how long in advance the start of a phase is announced."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from loadgen.transport.isolation import OnFailed
 
 #: Error text in the record for a publish whose connection was lost before the answer arrived.
 LOST: Final = "the connection was lost before the publish was answered"
-#: Takes the answer and its arrival (ns), or None and the current time if the connection was lost.
+#: A callback that gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 
 

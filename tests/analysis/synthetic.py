@@ -244,7 +244,7 @@ def subscription(
 
 
 def connection(number: int, life: int = 0, error: str | None = None, **more: Any) -> Row:
-    """A life of a client's connection; with an error it was lost."""
+    """Return a row of the connections table: one life of a client's connection. ``error`` says why it was lost."""
     return {
         "connection": number,
         "life": life,
@@ -291,7 +291,7 @@ def altered(of: Row) -> Row:
 
 
 def simple_run(folder: Path, **manifest: Any) -> Path:
-    """Three subscribers, ten events, all delivered."""
+    """Write a run with three subscribers and ten events, all of which were delivered."""
     events = [event(9, n, "/default/a", n * 50_000_000) for n in range(10)]
     subscriptions = [subscription(n, "/default/*", -1_000_000) for n in range(3)]
     deliveries = [delivery(e, s, 100_000 * (s + 1)) for e in events for s in range(3)]

@@ -232,7 +232,7 @@ def test_the_window_is_every_minute_that_the_run_touched(
     ]
     run = analysis.load(simple_run(tmp_path / "run", target=AWS, phases=phases))
     found, _ = source_of(run, Access())
-    # The window includes one more minute, in which the run's last connections are closed.
+    # The window ends one minute after the drain phase, because the run's last connections are closed in that minute.
     assert (found.start_ns, found.end_ns) == (START, START + 3 * MINUTE)
     assert (found.api_id, found.region, found.namespaces) == ("api1", "eu-west-1", ("default",))
 

@@ -1,4 +1,4 @@
-"""Test `loadgen verify` on a search: votes, figures, limits and fit follow from the trials' runs."""
+"""Test `loadgen verify` on a capacity search: its results and the curve fitted to them follow from the trials' runs."""
 
 import json
 import shutil
@@ -141,7 +141,7 @@ GIVEN = ("format", "made_by", "status", "request", "short_ns", "full_ns", "unit"
 
 
 def test_any_value_that_was_changed_is_named(search: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs' own files are not changed here: other tests do that."""
+    """Change only values in the search's record; other tests change the files of runs."""
     monkeypatch.setattr(check, "verify", lambda *_: Verification())
     monkeypatch.setattr(capacity, "load_run", cache(load_run))
     whole = content_of(search)

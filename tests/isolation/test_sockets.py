@@ -194,7 +194,7 @@ def test_an_error_in_ending_a_connection_is_reported_too(
             was, begun = getattr(owner, where), False
 
             def broken(*arguments: Any, **named: Any) -> Any:
-                # Fail only once: the bad client's connection is the first that ends.
+                # Fail only once. The connection of the client that gets the bad data is the first to end.
                 nonlocal begun
                 if begun:
                     return was(*arguments, **named)

@@ -1,4 +1,4 @@
-"""Test the metrics: conventional names, exact values, no samples for unknown values; and the dashboard."""
+"""Test the Prometheus metrics (usual names, exact values, no samples for unknown values) and the Grafana dashboard."""
 
 import json
 import re

@@ -94,7 +94,7 @@ _CAUSES = _or_none(st.tuples(_INT32, _INT40, _INT32))
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Draw a request, with gaps for events that were not made, and refusals of any of its events."""
+    """Draw a publish request: some of its events may never have been made, and some may have been refused."""
     count, first = draw(_COUNTS), draw(_INT40)
     sequences: Sequence[int] = range(first, first + count)
     gaps = draw(_GAPS)
@@ -217,7 +217,7 @@ def test_a_request_that_cannot_be_recorded_leaves_no_trace(kind: Any, wrong: Any
 
 
 class Interrupted(BaseException):
-    """Stands in for an interrupt such as KeyboardInterrupt."""
+    """An exception that a test raises in place of an interrupt such as KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -22,8 +22,8 @@ THREADS = ("-fsanitize=thread", ("libtsan.so",))
 FLAGS = [
     "-O1", "-g", "-shared", "-fPIC", "-fno-omit-frame-pointer", "-fno-wrapv",
     "-Wall", "-Wextra", "-Werror",
-    # CPython's conventions cause these: unused arguments, casts of method types, tables that end with one
-    # NULL.
+    # CPython's conventions cause these three warnings: unused arguments, casts of method types, and tables that end
+    # with one NULL.
     "-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-missing-field-initializers",
 ]  # fmt: skip
 #: Tests that use the C part. Two that take too long are left out: that of arrival times (a packet capture) and that of
@@ -72,8 +72,8 @@ def environment(library: Path, log: Path, runtimes: Sequence[str]) -> dict[str, 
     return {
         **os.environ,
         "LD_PRELOAD": " ".join(map(runtime, runtimes)),
-        # No search for leaks, because CPython does not free all objects at its end;
-        # tests/native/test_faults.py looks for reference cycles that are never freed.
+        # Do not search for leaks, because CPython does not free all objects when it ends. tests/native/test_faults.py
+        # looks for reference cycles that are never freed.
         "ASAN_OPTIONS": f"detect_leaks=0:halt_on_error=1:abort_on_error=0:exitcode=99:log_path={log}",
         # The interpreter is not compiled with this sanitizer, so ignore what it does itself.
         "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:exitcode=99:log_path={log}",

@@ -336,7 +336,8 @@ def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -
     needs = estimate(
         resolve(load("broadcast", {"clients.audience.count": "5000"})), load_prices(), calibration=found
     ).needs
-    # 50,000 deliveries/s take 1.25 s of CPU time per second, and each process may use 0.595 s per second.
+    # 50,000 deliveries/s take 1.25 s of CPU time per second, and each process may use 0.595 s per second. So three are
+    # needed.
     assert needs.processes == 3
     assert needs.rss_bytes == pytest.approx(3 * 78_000_000 + 5000 * 20_000)
 

@@ -22,7 +22,7 @@ ENDED = Frame(Opcode.CONT, b"ment").serialize(mask=False)
 
 
 class FastPath:
-    """Takes a given number of bytes at each call, and keeps the arguments."""
+    """A stand-in for a fast path in C: each call takes a given number of bytes, and its arguments are kept."""
 
     def __init__(self, *takes: int) -> None:
         self._takes = list(takes)
@@ -150,7 +150,7 @@ def test_within_a_message_in_parts_the_fast_path_is_not_asked() -> None:
     world.frames.fast_path = fast_path = FastPath(0, 0)  # type: ignore[assignment]
     world.frames.feed(BEGUN, 1, 2)
     world.frames.feed(text(b"x"), 1, 2)
-    # `judge` gets the header of an incomplete frame that cannot be taken, before the rest has arrived.
+    # Inside a fragmented message, a text frame is an error. `judge` gets its header even before the rest has arrived.
     world.judged.clear()
     world.frames.feed(text(b"xyz")[:3], 1, 2)
     assert world.judged == [(0x81, 3, 3)]

@@ -22,7 +22,7 @@ BETWEEN_NS = 1_790_000_000_000_000_000
 
 
 class Kernel:
-    """Stands in for `TimerFd` and both clocks; time passes only in `fire`."""
+    """A stand-in for `TimerFd` and for both clocks, on which time passes only in `fire`."""
 
     def __init__(self) -> None:
         self.steady_ns = 1_000_000
@@ -48,7 +48,7 @@ class Kernel:
         os.close(self._other)
 
     def fire(self, timer: PreciseTimer, late_ns: int = 0) -> None:
-        """Let the timer expire at the time set, and let the hub process that ``late_ns`` later."""
+        """Let the kernel's timer expire at its time, and the hub notice it ``late_ns`` later."""
         self.steady_ns = max(self.steady_ns, self.armed_ns) + late_ns
         self.armed_ns, self.readable = 0, True
         gevent.get_hub().loop.run_callback(timer._on_readable)

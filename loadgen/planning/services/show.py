@@ -22,7 +22,7 @@ UNKNOWN: Final = "unknown"
 _COSTS: Final = ("service", "a run", "an hour", "a month", "its own part", "backend", "data out", "certainty")
 _QUOTAS: Final = ("service", "binds first", "asked", "quota", "share", "source", "connecting all takes")
 _ROOM: Final = ("until a quota binds", *(f"{axis} ×" for axis in AXES))
-#: Words shown for some certainties of costs; the others are shown as they are.
+#: Other words for some of the certainties of costs; those not listed are shown as they are.
 _CERTAINTIES: Final = {"weak": "weak source", "assumed": "assumes"}
 _CROSSINGS: Final = ("as this grows", "at", "cheaper below", "cheaper above", "a month there", "remark")
 _UNITS: Final[dict[Axis, str]] = {

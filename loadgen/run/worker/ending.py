@@ -101,8 +101,8 @@ class Ending:
     def _finish(self, drain_ns: int) -> None:
         self._clock.sleep(drain_ns / 1e9)
         if self._time.apart:
-            # This ping bounds the clock offset up to the last arrival. Its answer comes while the clients close their
-            # connections.
+            # The clock offset is known only up to the last ping, so ping once more after the last arrival. The answer
+            # comes while the clients close their connections.
             self._time.ping()
         self._barriers.over.set()
         if not self._users.wait_until_gone(_CLOSE_S):

@@ -51,7 +51,10 @@ class LambdaAuthorizer:
         self._cache: OrderedDict[_Key, tuple[float, bool, Identity]] = OrderedDict()
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """Return True for any `Authorization`; `access` tries the authorizers of IAM and tokens first."""
+        """Return True if the credentials have any `Authorization`.
+
+        IAM signatures and tokens are in that header too, so `access` tries their authorizers first.
+        """
         return "authorization" in credentials
 
     async def authorize(self, request: AuthorizationRequest) -> Identity:

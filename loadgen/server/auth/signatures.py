@@ -171,7 +171,7 @@ def _encoded(text: str) -> str:
 
 
 class _Verifier(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer, restricted to the headers that the client has signed."""
+    """botocore's signer, changed to sign only the headers that the client has signed."""
 
     def headers_to_sign(self, request: Any) -> Any:
         return request.headers

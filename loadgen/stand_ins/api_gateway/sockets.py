@@ -55,7 +55,7 @@ class SocketEndpoint:
             return refusal(refused.status)
         connection_id = new_id()
         try:
-            # Answer the handshake only after the backend has answered, as API Gateway does.
+            # As in API Gateway, the handshake is answered only after the backend has answered `$connect`.
             answer = await gateway.backend.invoke("$connect", connection_id, subject=subject)
         except BackendGoneError:
             return refusal(500)

@@ -64,8 +64,8 @@ def test_a_plan_spends_half_on_the_last_pair_and_all_if_no_look_can_find_anythin
     # In a plan this short, no look before the last pair finds even an infinite difference at 5 %. So the test of the
     # last pair may use the whole error rate.
     assert all(math.isinf(of_pairs(pairs, LOOKS_FROM).critical(0.05)) for pairs in range(1, LOOKS_FROM))
-    # Pairs beyond the plan are valid too: the half of the error rate that is spent on looks holds for any number of
-    # pairs.
+    # A plan may make more pairs than it was meant to: half of the error rate is for early looks, and holds for any
+    # number of pairs.
     assert of_pairs(12, 10) == Half(Anytime(12))
 
 

@@ -161,10 +161,10 @@ def test_the_ledger_balances_whatever_ended_a_life(
 
 
 def dropped_run(folder: Path, never: int = 0) -> Path:
-    """Write a run of 100 subscribers, 50 of which are dropped within 10 ms, 200 ms into the phase.
+    """Write a run of 100 subscribers, 50 of which are cut off one by one within 10 ms, 200 ms into the phase.
 
-    The n-th of these is ready again 5·n ms after that, except the last ``never`` of them. Each tries to
-    connect twice; the first attempt, 20 ms after its cut, fails.
+    The n-th of these 50 is ready again 5·n ms after the first cut, except the last ``never`` of them. Each tries to
+    connect twice. The first attempt, 20 ms after its own cut, fails.
     """
     events = [event(999, n, "/default/a", n * 50 * MS) for n in range(20)]
     lives, connections, deliveries = [], [], []

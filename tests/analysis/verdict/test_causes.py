@@ -26,7 +26,7 @@ LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * S
 
 
 def paused(second: float, lasted_ns: int, worker: int = 0, **more: Any) -> Row:
-    """Return a health row of a process that paused until a tenth of a second before the row was written."""
+    """Return a health row of a process that paused; the pause ended a tenth of a second before the row was written."""
     until_ns = ZERO + int((second - 0.1) * SECOND)
     return health(second, worker=worker, paused_ns=lasted_ns, paused_until_ns=until_ns, **more)
 
@@ -37,7 +37,7 @@ def findings(summary: Any) -> list[dict[str, Any]]:
 
 
 def seconds(*rows: Row, of: int = 10) -> list[Row]:
-    """Return a health row for each second; ``rows`` replace the ordinary rows of the same time."""
+    """Return one health row for each second; each of ``rows`` replaces the ordinary row with the same time."""
     taken = {row["time_ns"]: row for row in rows}
     every = [health(n + 0.5) for n in range(of + 1)]
     return [taken.pop(row["time_ns"], row) for row in every] + list(taken.values())
@@ -179,10 +179,10 @@ def test_a_step_below_a_millisecond_counts_where_it_is_much_of_the_latency(tmp_p
 
 
 def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambda second: 0) -> list[Row]:
-    """Return pings of worker 0, answered within 0.2 ms.
+    """Return the rows of pings by worker 0, which the master answers within 0.2 ms.
 
-    At each second, its wall clock is ``moved(second)`` ahead of the master's, and both its clocks
-    ``frozen(second)`` behind.
+    At each second, the worker's wall clock has been set ``moved(second)`` ns ahead, and both its clocks have lost
+    ``frozen(second)`` ns, as if its machine had stood still.
     """
     rows = []
     for number in range(count):

@@ -142,7 +142,7 @@ def test_two_readings_and_doubts_make_a_range() -> None:
         offers={"only": {"title": "only", "lines": ["messages", "doubted"]}},
     )
     found = month_of(made)
-    # There are 3,600 publishes, each of up to 10 units of 100 bytes, and 100 connects.
+    # In the hour there are 3,600 publishes, of up to 10 units of 100 bytes each, and 100 connects.
     assert found.lines[0].usd == Span(Fraction(3600), Fraction(36_000))
     assert found.lines[1].usd == Span(Fraction(0), Fraction(3600))
     assert found.certainty == "unclear"

@@ -32,7 +32,7 @@ def json(at: dict[str, str], when: dict[str, Any] | None = None) -> Description:
         ("E {number}:{channel}\n{event}.", (b"E ", "digits", b":", "key", b"\n", "event", b".")),
         ("{number}|{event}", ("number", b"|", "event")),
         ("a{{}}{event}", (b"a{{}}", "event")),
-        # These patterns could be read in two ways.
+        # A text could match these patterns in two ways, so they are not compiled (None).
         ("{id}:{event}", None),
         ("{id}{event}", None),
         ("{event}{id}", None),

@@ -23,7 +23,7 @@ from tests.system.harness import STUCK_S, Finished, free_port, loadgen, only_run
 from tests.system.here import Here, here
 from tests.system.install import once
 
-# The first test in a fresh clone also makes an environment for each version.
+# In a fresh clone, the first test also makes an environment for each version, which takes longer than the usual limit.
 pytestmark = pytest.mark.timeout(600)
 HERE = Path(__file__).parent
 VERSIONS = ("1.5.33", "1.4.0")
@@ -166,7 +166,7 @@ def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Pa
 
 
 def test_what_nobody_receives_is_counted_as_lost(peer: Peer, tmp_path: Path) -> None:
-    """In both versions `*` matches one level, on AWS any number; the ledger counts the difference as lost."""
+    """`*` matches any number of levels on AWS, and one in ministack; the ledger counts the difference as lost."""
     scenario = tmp_path / "deep.yaml"
     scenario.write_text(
         """version: 1

@@ -293,8 +293,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
             measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
             wait_for_rows(folder, 4, measure_ns)
             pids = [process_of(worker).pid for worker in workers]
-            # Workers send rows once a second. Rows of this time are lost with a worker that is killed or cut
-            # off.
+            # Workers send new rows to the master once a second. So a worker that is killed or cut off loses the rows of
+            # this wait.
             time.sleep(0.3)
             os.kill(pids[0], signal.SIGKILL)
             os.kill(pids[1], signal.SIGTERM)

@@ -179,7 +179,7 @@ def test_a_worker_that_cannot_see_the_masters_folder_sends_its_record(distribute
 
 
 def test_a_key_stands_in_no_file_and_no_command_line(over_tls: Ran) -> None:
-    # The command lines include those of the run, its workers and the server.
+    # First check that the test has seen the command lines: those of the run and its child processes are among them.
     assert any("loadgen.child" in line for line in over_tls.lines)
     assert any("loadgen.server" in line for line in over_tls.lines)
     assert not [line for line in over_tls.lines if KEY in line]

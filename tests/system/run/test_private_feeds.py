@@ -69,7 +69,7 @@ def test_each_event_comes_to_its_owner_and_to_none_else(feeds: Path, tmp_path: P
 
 
 def test_a_user_that_wants_the_channel_of_another_is_refused_by_name(feeds: Path, tmp_path: Path) -> None:
-    # The first user's token has the name of another user.
+    # The scenario is changed: all tokens now name `somebody-else` as their user.
     run = played(
         feeds,
         tmp_path / "journal",

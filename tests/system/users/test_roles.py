@@ -224,7 +224,8 @@ print(json.dumps(found))
 """
     (connecting, resting, greenlet, ended), _ = play(player, script, tmp_path)
     log = ["claim", "joined"]
-    # While the client connects, and while it rests, Locust sees one greenlet: that of the user.
+    # Locust counts a user by its greenlet. It sees one, both while the client connects and afterwards, when the client
+    # waits without running a greenlet.
     assert connecting == [1, True, True, False, ["open"], log]
     assert resting == [1, True, True, True, ["open"], log]
     assert greenlet == [False, True]
