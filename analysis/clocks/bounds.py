@@ -112,7 +112,10 @@ class Adjustment:
 
     @property
     def rate(self) -> float:
-        """Rate of change of wall clock minus steady clock in the last interval without a step, or 0.0 if none is."""
+        """Rate of change of the wall clock minus the steady clock, in the last interval without a step.
+
+        0.0 if every interval has a step.
+        """
         kept = np.flatnonzero(~self.stepped)
         if not len(kept):
             return 0.0
@@ -122,7 +125,7 @@ class Adjustment:
         )
 
     def wall_ns(self, number: int) -> int:
-        """Return the wall-clock time at the reading of the clocks with this number, from 0."""
+        """Return the wall-clock time at reading ``number`` of the clocks, counted from 0."""
         return self.base_at_ns + self.base_ns + round(float(self.at_ns[number] + self.value_ns[number]))
 
     def steps(self) -> list[tuple[int, int, float]]:
@@ -138,8 +141,8 @@ class Adjustment:
     def curve(self) -> Curve:
         """Return the bounds of the offset (wall clock minus steady clock) over the steady clock's time."""
         reading = READING_NS / 2 + ROUNDING_NS
-        # An error belongs to the interval between two readings, but the curve is linear between errors at the readings.
-        # So each reading gets the larger error of its two intervals.
+        # An error is known for each interval between two readings, but the curve needs one at each reading and is
+        # linear in between. So each reading gets the larger error of its two intervals.
         strays = np.where(self.stepped, 0.0, self.strays_ns)
         doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
         at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
@@ -225,7 +228,7 @@ class Bounds:
     rates: tuple[float, float]
 
     def master_wall_ns(self, number: int) -> int:
-        """Return the master's wall-clock time at the reading of the worker's clocks with this number, from 0."""
+        """Return the master's wall-clock time at reading ``number`` of the worker's clocks, counted from 0."""
         raw_ns = self.worker.base_at_ns + round(float(self.worker.at_ns[number]))
         master_raw_ns = raw_ns + int(self.steady.estimate(np.array([raw_ns]))[0])
         since = float(master_raw_ns - self.master.base_at_ns)

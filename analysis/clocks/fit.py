@@ -46,7 +46,7 @@ class Jump:
     to_ns: int
     #: Distance by which the master's clock moved ahead of the worker's.
     moved_ns: int
-    #: True if the jump shows also on the steady clocks, which cannot be set. So no clock was set: a machine was
+    #: True if the jump also shows on the steady clocks, which cannot be set. So no clock was set: a machine was
     #: suspended.
     steady: bool
 
@@ -98,9 +98,9 @@ class ClockFit:
     def _error_by_masters_clock(self) -> tuple[Floats, Floats]:
         """Return (times on the master's clock, error at each) for interpolation.
 
-        The correction can fall as fast as time passes. Then several times of the worker's clock are corrected to the
-        same
-        time, and the largest of their errors applies.
+        The correction can fall as fast as time passes. Then several times of the worker's clock are corrected to one
+        time,
+        and the largest of their errors applies.
         """
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns

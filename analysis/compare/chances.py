@@ -21,8 +21,8 @@ from typing import Final, Protocol
 
 from scipy import special
 
-#: Variance of the normal prior of the effect, in which a few pairs suffice to find effects of two or more standard
-#: deviations.
+#: Variance of the normal prior of the effect. With this value, few pairs suffice to find effects of two or more
+#: standard deviations.
 PRIOR: Final = 10.0
 #: Smallest number of pairs at which the test `Anytime` can find a difference at 5 %, if it tests about five metrics
 #: together.
@@ -65,7 +65,10 @@ class Anytime:
         return math.exp(min(0.0, -self.log_evidence(statistic)))
 
     def log_evidence(self, statistic: float) -> float:
-        """Return the logarithm of the evidence: the mean, over the prior, of the effect's likelihood ratio to none."""
+        """Return the logarithm of the evidence against no difference.
+
+        The evidence is the likelihood ratio of an effect to no effect, averaged over the effect's prior.
+        """
         if self.pairs < 2:
             return 0.0
         total = 1 + self.pairs * PRIOR

@@ -1,4 +1,4 @@
-"""A comparison as data. `loadgen compare --json` prints it, and the HTML page of a comparison contains it."""
+"""A comparison as data: `loadgen compare --json` prints it, and its HTML page contains it for `loadgen verify`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ def _started(
     if request.cloudwatch and not request.worker and told.folder is not None:
         _cloudwatch(told.folder, request)
     if told.folder is not None:
-        # If `loadgen.run_scenario` has started this command, it reads the run's folder and exit code from here.
+        # Report the run's folder and exit code to `loadgen.run_scenario`, if that has started this command.
         ending.tell(folder=str(told.folder), code=int(code))
     return int(code)
 

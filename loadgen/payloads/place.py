@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PlaceError(ValueError):
-    """A body has no place for the stamp; the error's text is the end of a sentence that begins with the body's name."""
+    """A body has no place for the stamp. The error's text is the end of a sentence that the caller begins."""
 
 
 class Place(Struct, frozen=True):
@@ -31,7 +31,7 @@ class Place(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=1000)] = STAMP_KEY
 
     def __post_init__(self) -> None:
-        """Check the name even if a resolved run from another process has it; raises ValueError."""
+        """Check the name, which can also come from another process in a resolved run; raises ValueError."""
         if not self.beside:
             if self.tokens[0] == PADDING_KEY:
                 raise ValueError(f"must not be or lead through {PADDING_KEY!r}, which holds the padding")

@@ -92,9 +92,9 @@ class Rates:
     def requests(self, *, over_http: bool | None = None) -> tuple[Growth, ...]:
         """Return publish requests per second, of all groups together.
 
-        ``over_http`` counts only those over HTTP (True) or only those over the clients' own connections (False). None
-        counts
-        both.
+        If ``over_http`` is True, count only those over HTTP; if it is False, only those over the clients' own
+        connections;
+        if it is None, both.
         """
         return self._sums(
             lambda name: float(over_http is None or self._publish[name].over_http == over_http), heard=False

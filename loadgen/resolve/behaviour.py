@@ -16,7 +16,10 @@ _ORDERS_KEPT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPlan:
-    """The backoff of one client: it waits ``min(first · 2ⁿ, most)`` before attempt n, with jitter a part of it."""
+    """The backoff of one client: before attempt n it waits ``min(first · 2ⁿ, most)``.
+
+    With jitter, the wait is a random part of that time.
+    """
 
     first_ns: int
     most_ns: int

@@ -46,7 +46,7 @@ class DataSet(Struct, frozen=True):
     """A data file whose rows clients use; the rows themselves are not included. See `loadgen.scenario.data.Data`."""
 
     file: Annotated[str, Meta(max_length=1_000)]
-    """Path as the scenario gives it; it is only shown to people, and the file is not opened by it."""
+    """Path of the file as the scenario gives it, to be shown to people."""
     rows: Annotated[int, Meta(ge=1, le=100_000_000)]
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
     columns: dict[Annotated[str, Meta(max_length=200)], DataColumn] = {}

@@ -93,7 +93,7 @@ def name_of(client: ClientPlan) -> str:
 
 
 def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
-    """Return a sentence for each group on where its logins come from, without secrets; the run's manifest stores them.
+    """Return texts that say where each group's logins come from, without secrets; the run's manifest stores them.
 
     ``by_operation`` is False if the protocol logs in only when a client connects. Then only that login is described.
     """

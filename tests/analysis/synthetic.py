@@ -272,7 +272,7 @@ def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Ro
 
 
 def pings(worker: int, way_ns: int, ahead_ns: int = 0, count: int = 200) -> list[Row]:
-    """Pings of a worker whose clock is ahead of the master's, one every 30 ms, which take ``way_ns`` each way."""
+    """Return rows of pings by a worker whose clock is ahead: one every 30 ms, which travels ``way_ns`` each way."""
     return [
         {
             "worker": worker,

@@ -341,7 +341,8 @@ def test_both_counts_stand_side_by_side(run: Path) -> None:
     # Ten events were published, one of which is so large that it counts as two messages. Three probes were published
     # too.
     assert both("InboundMessages") == (10 + 1 + 3, 14, 0)
-    # Nine events went to two subscribers, one of them so large that it counts as two messages. Six probes went out too.
+    # Nine events, one of which is so large that it counts as two messages, went to two subscribers. Six probes went out
+    # too.
     assert both("OutboundMessages") == (18 + 2 + 6, 26, 0)
     assert both("BroadcastEventSuccess") == (18 + 6, None, None)
     # A sum of two metrics is known if CloudWatch has a data point of at least one of them.

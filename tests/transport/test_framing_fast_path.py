@@ -75,7 +75,7 @@ class World:
 
     @property
     def taken_whole(self) -> bool:
-        """True if a read that has just one frame may hand the frame's text on without calling `TextFrames`."""
+        """True if the text of a read that is exactly one text frame may be passed on without calling `TextFrames`."""
         return self.frames.whole is not None
 
 

@@ -222,7 +222,8 @@ class GenericSession(Resumable):
             self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, lambda: self._dialect.shown(message))
             return
         except UNREADABLE:
-            # The event in a JSON message is encoded again. If it is nested too deeply, the encoder fails.
+            # A value taken from a JSON message, such as the event, is encoded again. If it is nested too deeply, the
+            # encoder fails.
             self._handler.on_undecodable(unreadable.UNKNOWN_FORM, lambda: self._dialect.shown(message))
             return
         if unasked:

@@ -104,9 +104,8 @@ class Subscriptions:
     def add(self, topic_filter: str, subscription_id: str, subscribed: str | None = None) -> None:
         """From now on, deliver messages whose topic matches the topic filter to this subscription.
 
-        ``subscribed`` is the topic filter in the SUBSCRIBE, or None if it equals ``topic_filter``. They differ for a
-        shared
-        subscription, whose filter in the SUBSCRIBE begins with `$share` and the group.
+        ``subscribed`` is the topic filter in the SUBSCRIBE, or None if it equals ``topic_filter``. The two differ for a
+        shared subscription, whose filter in the SUBSCRIBE begins with `$share` and the group.
         """
         self._filters[subscription_id] = topic_filter if subscribed is None else subscribed
         if topic_filter.endswith("/#"):

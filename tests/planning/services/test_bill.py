@@ -116,7 +116,8 @@ def test_capacity_is_bought_in_steps_by_the_day(clients: int, units: int) -> Non
     )
     found = month_of(made, clients=Fraction(clients), month=Month(Fraction(1), Fraction(10)))
     assert found.lines[0].usd == Span.of(2 * 10 * units)
-    # One event/s to 10 clients for 10 h makes 360,000 deliveries. Each unit includes 5,000 of them.
+    # One event/s to 10 clients, for an hour on each of 10 days, makes 360,000 deliveries. Each unit includes 5,000 a
+    # day.
     assert found.lines[1].usd == Span.of(Fraction(max(0, 360_000 - 5000 * 10 * units), 1000))
     assert month_of(made, clients=Fraction(5001)).usd() == UNKNOWN
 

@@ -241,7 +241,10 @@ def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(gathered:
 
 
 def wait_until_here(site: Site, worker: "subprocess.Popen[str]") -> None:
-    """Wait until the master reports that a worker has joined: so workers started in turn have known numbers."""
+    """Wait until the master reports that a worker has joined.
+
+    Workers that are started one after another then have known numbers.
+    """
     until(lambda: "is here with weight" in site.said or worker.poll() is not None, "a worker comes")
     assert worker.poll() is None
 

@@ -151,7 +151,10 @@ def test_whoever_is_ended_however_and_whenever_it_is_never_green(
 
 
 def never_green(who: str, number: signal.Signals, phase: str, after_s: float, workers: int) -> None:
-    """Run a scenario, send a signal to one of its processes ``after_s`` after a phase began, and check the rest."""
+    """Run a scenario, send the signal to one of its processes, and check what is left.
+
+    The signal is sent ``after_s`` seconds after the phase has begun.
+    """
     # A run that is to be ended before its last phases has a long measurement, so that it does not reach these
     # even if the machine is slow to send the signal.
     ending = phase in ("drain", "finishing")
@@ -212,8 +215,8 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
 @pytest.mark.parametrize(
     ("name", "shell"),
     [
-        # Whether the terminal is slow to take output does not matter here: tests/analysis/test_console.py tests that,
-        # and it does not depend on the encoding.
+        # Each case combines an encoding with a way in which output fails, because the two are independent of each other
+        # (tests/analysis/test_console.py).
         (
             "a pipe that is closed, in Latin-1",
             'PYTHONIOENCODING=latin-1 "$@" | head -1; exit ${PIPESTATUS[0]}',
