@@ -6,9 +6,9 @@ run every 20 ms. Prints two figures for each state: the receive-queue delay, whi
 of a delivery to the end of the read, and the share of deliveries that were read together with later ones and so have
 only the last one's stamp.
 
-Bars: with busy Python code the p99 of the delay is at most 1.3 times the p99 with an idle interpreter, and at most
-0.1 % of the deliveries share a stamp. Exits with 1 if a bar is missed. On two cores the sender, the busy code and the
-kernel compete with the reading thread for a core; the delay includes the time that it waits for one.
+The benchmark passes if, with busy Python code, the p99 of the delay is at most 1.3 times the p99 with an idle
+interpreter, and at most 0.1 % of the deliveries share a stamp. Otherwise it exits with 1. On two cores the sender, the
+busy code and the kernel compete with the reading thread for a core; the delay includes the time that it waits for one.
 """
 
 import argparse

@@ -113,7 +113,8 @@ def show(
         ("95 % interval", 1),
         ("verdict", 0),
     ):
-        # With two services, the names of both make titles and verdicts long, so these columns may wrap.
+        # With two services, titles and verdicts contain the names of both and are long, so the columns with them may
+        # wrap.
         fixed = sides is None or name in ("", "change", "95 % interval")
         table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:

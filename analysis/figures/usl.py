@@ -69,7 +69,7 @@ class Fit:
 
 
 def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float = 0.95) -> Fit:
-    """Fit the law to throughput (per second) measured at loads (above zero), one pair for each trial.
+    """Fit the scaling law to ``throughput`` (per second) measured at ``loads`` (above zero), one of each per trial.
 
     Raises:
         ValueError: the lengths differ, or a value is not positive and finite.

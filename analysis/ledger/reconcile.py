@@ -83,11 +83,12 @@ class Ledger:
     missed_in_gap: int
     missed_away: int
     #: Pairs that count as neither expected nor lost, because they may have arrived without being recorded: a failure of
-    #: the harness had ended the connection, and the subscription was not ready again.
+    #: the harness had ended the connection, and the subscription was not ready again yet.
     unobserved: int
     #: Delivery rows beyond the first of the same event and subscription.
     duplicates: int
-    #: Deliveries, without duplicates, of events that the service did not accept; it may deliver them anyway.
+    #: Deliveries, without duplicates, of events that the service did not accept. A service may deliver such events
+    #: anyway.
     not_acknowledged: int
     #: Deliveries, without duplicates, to a subscription that was not present when the event was sent.
     outside_live_window: int
@@ -143,7 +144,7 @@ class Reconciled:
     """A ledger with the data behind it."""
 
     ledger: Ledger
-    #: The events and the outcome of each. The events of a long run do not fit into memory: iterate over the parts.
+    #: All events with the outcome of each, in parts: the events of a long run do not fit into memory at once.
     parts: Parts
     #: Name of the channel that each code stands for.
     channels: list[str | None]

@@ -244,7 +244,7 @@ def _echoes(echoes: dict[str, Any]) -> Table:
 
 def _addresses(by_address: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    # Show only the columns that fit into 80 characters; the report has all.
+    # Show only the columns that fit into 80 characters; the HTML report has all columns.
     for place in _ADDRESS_COLUMNS:
         table.add_column(
             addresses.COLUMNS[place], justify="right" if place else "left", no_wrap=not place, overflow="fold"

@@ -38,7 +38,7 @@ class Finding:
     subject: Subject
     reason: str
     advice: str
-    #: Upper bound, in ns, on the shift or delay of the measured figures, or None if unknown.
+    #: Largest shift or delay (ns) that the cause can have given to measured figures, or None if unknown.
     size_ns: int | None = None
 
 

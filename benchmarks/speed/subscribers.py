@@ -1,4 +1,4 @@
-"""Cost of a subscriber: memory, plain and over TLS, and connects per second; measured by real runs.
+"""Measure the cost of a subscriber with real runs: memory, without and with TLS, and connects per second.
 
 `loadgen run` plays a broadcast to few and to many subscribers. Its record has the process's memory, the time at which
 each connection was accepted, and the deliveries. The difference of the two runs is the cost of the additional

@@ -79,7 +79,7 @@ class Loss:
     def __init__(self) -> None:
         self._arrived: dict[int, int] = {}
         self._expected: dict[int, int | None] = {}
-        #: Deliveries that have arrived, of the events of the measure phase.
+        #: Number of deliveries that have arrived, of the events of the measure phase.
         self.arrived_measured = 0
         #: Number of deliveries that the accepted events of the measure phase should cause, or None if unknown.
         self.expected_measured: int | None = 0
@@ -187,7 +187,7 @@ class Subscribers:
                 event.known, event.expected = True, expected
 
     def settle(self, at_ns: int) -> None:
-        """Add complete events to the histograms, and drop those that stay incomplete for `GIVEN_UP_NS`."""
+        """Add events that have reached all subscribers to the histograms; drop others after `GIVEN_UP_NS`."""
         for key, event in list(self._open.items()):
             if event.known and event.expected and event.arrivals >= event.expected:
                 first_ns, last_ns = event.first_ns - event.intended_ns, event.last_ns - event.intended_ns

@@ -36,7 +36,7 @@ class Pauses(NamedTuple):
 
 
 class PauseWatch:
-    """Ticks in a thread that the caller starts, and keeps the longest pause until :meth:`take`.
+    """Finds pauses by ticking in a thread that the caller starts, and keeps the longest pause until :meth:`take`.
 
     ``sleep`` must block only this thread: under gevent, pass the original `time.sleep`. The other parameters are for
     tests. ``waited_ns`` returns how long the threads of this process have waited for a CPU, or None if the system does

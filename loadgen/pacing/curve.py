@@ -92,7 +92,7 @@ class Curve:
 
 
 def _time_for(requests: float, rate: float, slope: float) -> float:
-    """Solve ``rate·t + slope·t²/2 = requests`` for the smaller ``t`` (s), in a form without cancellation."""
+    """Solve ``rate·t + slope·t²/2 = requests`` for the smaller ``t`` (s), in a form that avoids cancellation."""
     if requests <= 0:
         return 0.0
     if slope == 0:

@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PlaceError(ValueError):
-    """A body has no place for the stamp. The error's text is the end of a sentence that the caller begins."""
+    """A body has no place for the stamp; the error's text is the end of a sentence about the body."""
 
 
 class Place(Struct, frozen=True):

@@ -14,7 +14,7 @@ OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if en
 
 
 def arguments(options: RunOptions) -> list[str]:
-    """Return the arguments for the Locust subprocess: each option with a value, repeated for items of a list."""
+    """Return the arguments for the Locust subprocess: the options that have a value, once for each item of a list."""
     role = Reader.WORKER if options.worker else Reader.MASTER
     return [
         argument

@@ -12,7 +12,7 @@ import gevent
 from loadgen.measure.failures import message_of
 from loadgen.transport.errors import TransportError
 
-#: Exceptions that end the process and are not failures of the harness, whichever callback they are raised in.
+#: Exceptions that end the process. They are no failures of the harness, no matter which callback raises them.
 OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
 
 #: A function that is called with an error of the harness. It must not raise an error itself.

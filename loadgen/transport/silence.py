@@ -151,7 +151,7 @@ class SilenceWatch:
         heapq.heappush(self._due, (due_ns, next(self._numbers), silence))
 
     def _stood_still_ns(self, within_ns: int) -> int:
-        """Return for how long the event loop was stalled within the last ``within_ns``."""
+        """Return for how long (ns) the event loop was stalled within the last ``within_ns``."""
         since_ns = self._monotonic_ns() - within_ns
         return sum(min(lasted_ns, at_ns - since_ns) for at_ns, lasted_ns in self._stalls if at_ns > since_ns)
 

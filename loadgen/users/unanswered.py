@@ -21,11 +21,11 @@ class UnansweredPublishes:
         self._waiting: dict[str, OnAnswer] = {}
 
     def add(self, publish_id: str, on_answer: OnAnswer) -> None:
-        """Await the answer to a publish that is about to be sent."""
+        """Register a publish that is about to be sent; ``on_answer`` is called with its answer."""
         self._waiting[publish_id] = on_answer
 
     def withdraw(self, publish_id: str) -> None:
-        """Stop awaiting the answer, because the publish could not be sent."""
+        """Forget a publish that could not be sent."""
         del self._waiting[publish_id]
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:

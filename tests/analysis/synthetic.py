@@ -286,7 +286,7 @@ def pings(worker: int, way_ns: int, ahead_ns: int = 0, count: int = 200) -> list
 
 
 def altered(of: Row) -> Row:
-    """Return the row which says that the content of a delivery is not what was sent."""
+    """Return the row of the table of altered deliveries for a delivery whose content is not what was sent."""
     return {name: of[name] for name in ("subscription", "publisher", "sequence", "arrival_ns")}
 
 

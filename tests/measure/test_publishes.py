@@ -81,7 +81,7 @@ _TIMES = st.integers(0, 2**62) | st.integers(0, 50)
 _TEXTS = st.sampled_from(["/default/a", "/default/b", "", "é \U0001f389", "10.0.0.1:443"]) | st.text(
     max_size=6
 ).filter(lambda text: text.isprintable())
-# Strategies are made once, because hypothesis examines each new one.
+# Make strategies only once, because hypothesis examines each new strategy.
 _GAPS = _or_none(st.sets(st.integers(0, 7)))
 _SIZES = [st.lists(st.integers(0, 2**31 - 1), min_size=count, max_size=count) for count in range(8)]
 _STATUSES = st.sampled_from(["accepted", "sent", "error", "unanswered", "unmade", "unsent"])

@@ -1,4 +1,4 @@
-"""Test where `TextFrames` sends each frame: fast path, judge, library, or callback for whole frames."""
+"""Test where `TextFrames` sends each frame: fast path, `judge`, library, or the callback for whole frames."""
 
 from collections.abc import Callable
 

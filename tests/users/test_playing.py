@@ -1,4 +1,4 @@
-"""Test a client from its turn in the ramp to the end: when it connects again, and how it ends."""
+"""Test a client's whole time in a run: when it first connects, when it connects again, and how it ends."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -98,7 +98,7 @@ class ApiGatewayService(GenericService):
         return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the handshake with the login's headers and the gateway's frame limit; longer messages are split."""
+        """Return the handshake: the login's headers, and the size of the frames (32 KB) into which messages are cut."""
         headers: Mapping[str, str] = {}
         resource, login, shape = self._api.path, self._login, self._api.shape
         sent: Mapping[str, str] | None = None

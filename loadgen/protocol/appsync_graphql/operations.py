@@ -39,7 +39,7 @@ class OperationsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The documents of mutation and subscription, and the place of the result in their answers."""
+    """The GraphQL documents of a mutation and a subscription, and where their answers hold the result."""
 
     mutation: str
     subscription: str

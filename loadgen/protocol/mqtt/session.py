@@ -70,12 +70,15 @@ class MqttSession:
 
     @property
     def timeout_ns(self) -> int | None:
-        """1.5 times the keep alive, within which the broker must answer our pings; known once connected."""
+        """Time within which the broker must answer the client's pings; known once connected.
+
+        It is 1.5 times the keep alive.
+        """
         return self._connecting.timeout_ns
 
     @property
     def early_delivery(self) -> str | None:
-        """None: a broker may send deliveries before the SUBACK (MQTT 5, 3.8.4), so they are no deviation."""
+        """None: deliveries before the SUBACK are no deviation, as a broker may send them (MQTT 5, 3.8.4)."""
         return None
 
     @property
@@ -93,7 +96,7 @@ class MqttSession:
         return (self._connecting.request(),)
 
     def awaits(self) -> str:
-        """Return no detail for an error about a stuck opening: an opening can only be waiting for the CONNACK."""
+        """Return an empty text: an opening can only be waiting for the CONNACK, so errors need no detail on it."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:

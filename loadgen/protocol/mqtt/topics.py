@@ -51,8 +51,8 @@ def validate_subscribe(channel: str) -> str:
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        TopicError: the channel is not a valid topic; or it has a wildcard that is not its last segment, or is its only
-            one.
+        TopicError: the channel is not a valid topic, or has a wildcard that is not its last segment or is its only
+            segment.
     """
     normal = normalise(channel)
     group, pattern = shares.split(normal)

@@ -1,4 +1,4 @@
-"""Test requests over a described connection and the answers to them."""
+"""Test the requests and answers on a connection that a protocol file describes."""
 
 import json
 from typing import Any

@@ -250,8 +250,8 @@ def test_the_terminal_is_only_a_display(name: str, shell: str, tmp_path: Path, s
     assert "Traceback" not in done.stdout + done.stderr
 
 
-#: Runs all commands in one process. Only another terminal encoding needs another process, because it is fixed
-#: when the process starts.
+#: A program that runs several commands in one process. Only another terminal encoding needs another process, because a
+#: process cannot change it after its start.
 EACH_COMMAND = """
 import json, sys
 from loadgen.cli import main

@@ -31,8 +31,7 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     built, wheels = build(copy(tmp_path / "tree"))
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = wheels
-    # Without pip the environment also lacks the old setuptools that comes with it, which would hide the newer
-    # one.
+    # Without pip, the environment also lacks the old setuptools that pip brings along. It would hide the newer one.
     run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
     own = str(tmp_path / "venv" / "bin" / "python")
     run(
