@@ -123,7 +123,7 @@ def summarise(run: Run) -> dict[str, Any]:
 
 
 def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[str, Any]:
-    """Add the verdict and the gates; if the run itself ended with exit code 0, set the exit code by them."""
+    """Add the verdict and the gates to the summary; if its exit code is 0 so far, set the exit code by both."""
     judgement = judge(run, window, summary)
     summary["verdict"] = judgement.to_dict()
     results = checks.decide(run, summary, gates_of(run.manifest))
@@ -160,8 +160,8 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
     """
     errors = [fit.error_ns for fit in run.clocks.values()]
     worst = None if None in errors else max((error for error in errors if error is not None), default=0)
-    # A latency from the schedule (the master's clock) contains one worker's clock error, the receiver's. A latency from
-    # sending contains the sender's as well.
+    # A latency from an event's scheduled time, which is on the master's clock, contains one clock error, the
+    # receiver's. A latency from the actual sending contains the sender's error as well.
     headlines = [(summary["delivery"]["headline_ns"], 1), (summary["delivery"]["service_ns"], 2)]
     headlines += [(summary["fanout"][name], 1) for name in RANKS]
     headlines += [(step["headline_ns"], 1) for step in summary["steps"]]
@@ -182,8 +182,8 @@ def _delivery(run: Run) -> dict[str, Any]:
         # Copy each dict, since _say_error() sets keys in some of them.
         "headline_ns": dict(found.headline.figures if found else none),
         "service_ns": dict(found.service.figures if found else none),
-        # Deliveries whose service latency is unknown: there are none unless clocks were corrected and the publisher's
-        # worker was lost.
+        # Number of deliveries with an unknown service latency. It is above 0 only if clocks were corrected and the
+        # publisher's worker was lost.
         "service_unknown": found.service_unknown if found else 0,
         "receive_queue_ns": dict(found.queue.figures if found else none),
     }
@@ -203,7 +203,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
         rows = requests.request_rows(table)
         number += len(rows)
         due_ns, slot_ns, sent_ns, acked_ns, connecting_ns = (ints(table, name)[rows] for name in times)
-        # The waits for a connection include those of events that were never sent; older records have no such waits.
+        # Waits for a connection count even if the event was never sent in the end. Older records have no such waits.
         found["connection_wait_ns"].add(connecting_ns[connecting_ns >= 0])
         sent = sent_ns >= 0
         found["answer_ns"].add((acked_ns - sent_ns)[sent & (acked_ns >= 0)])
@@ -214,8 +214,8 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
         known = all_sent_ns >= 0
         worst_ns = _greatest_error_ns(run, ints(table, "worker")[known], all_sent_ns[known])
         error_ns = None if error_ns is None or worst_ns is None else max(error_ns, worst_ns)
-    # Lateness, and the wait for a free request slot, compare the master's clock (the schedule) with a worker's; the
-    # rest is on one worker's clock.
+    # `lateness_ns` and `slot_wait_ns` are times of a worker's clock minus scheduled times, which are on the master's
+    # clock. So the clock error applies to these two. The other figures use only one worker's clock.
     compared = ("lateness_ns", "slot_wait_ns")
     return {
         **{

@@ -6,9 +6,9 @@ run every 20 ms. Prints two figures for each state: the receive-queue delay, whi
 of a delivery to the end of the read, and the share of deliveries that were read together with later ones and so have
 only the last one's stamp.
 
-Bars: with busy Python code the p99 of the delay is at most 1.3 times the p99 with an idle interpreter, and at most
-0.1 % of the deliveries share a stamp. Exits with 1 if a bar is missed. On two cores the sender, the busy code and the
-kernel compete with the reading thread for a core; the delay includes the time that it waits for one.
+The benchmark passes if, with busy Python code, the p99 of the delay is at most 1.3 times the p99 with an idle
+interpreter, and at most 0.1 % of the deliveries share a stamp. Otherwise it exits with 1. On two cores the sender, the
+busy code and the kernel compete with the reading thread for a core; the delay includes the time that it waits for one.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Side:
     uncertain_ns: list[Values] = field(default_factory=list)
 
     def take(self, folder: Path) -> None:
-        """Read from the receiver's record the deliveries of all events in `sent`."""
+        """Read the receiver's record, and add the figures of those deliveries that arrived in the periods of `sent`."""
         for batch in read_batches(folder / spool_name("deliveries", 0)):
             read_ns, arrival_ns, uncertain_ns = (
                 batch.column(name).to_numpy().astype(np.int64)
@@ -66,7 +66,7 @@ class Side:
 
     @property
     def shared(self) -> float:
-        """Share of deliveries that have only a later one's kernel stamp, so their arrival is known as an interval."""
+        """Share of deliveries without a kernel stamp of their own, as they were read together with later ones."""
         return float(np.mean(np.concatenate(self.uncertain_ns) > 0))
 
     @property

@@ -25,8 +25,7 @@ _BY_SCHEME: Final = {
     **dict.fromkeys(("mqtt", "mqtts", "mqtt+ws", "mqtt+wss"), "loadgen.protocol.mqtt"),
     **dict.fromkeys(("apigw+ws", "apigw+wss"), "loadgen.protocol.api_gateway"),
 }
-#: The packages of protocols whose URLs have a common scheme such as `https`, each by a pattern that matches their
-#: hosts.
+#: Protocols whose URLs have only a common scheme such as `https`: a pattern for the host, and the protocol's package.
 _BY_HOST: Final = (
     (
         re.compile(r"[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"),
@@ -95,7 +94,8 @@ def _protocol_files(url: str) -> ModuleType | None:
     scheme = url.strip().partition("://")[0]
     if "+" not in scheme or scheme.lower() in _BY_SCHEME:
         return None
-    # Import this only here: it loads pydantic and the YAML reader, which other targets do not need.
+    # Import the module for protocol files only here: it loads pydantic and the YAML reader, which other targets do not
+    # need.
     from loadgen import protocol_file
 
     return protocol_file if protocol_file.split(url) is not None else None

@@ -1,4 +1,4 @@
-"""Servers in threads: a listening socket, or HTTP; once closed, no thread uses them any more."""
+"""Servers that run in threads for tests: a plain listening socket, or HTTP. Closing one also ends its threads."""
 
 import socket
 import threading

@@ -1,8 +1,8 @@
 """Renew the pictures of the documentation: `python -m tools.pictures`, on a quiet machine.
 
 It makes a run of the scenario `comments` with the web UI, and takes docs/live.png while the run goes on and
-docs/report.png after it. With a folder as argument it writes these and more pictures (before and after the run, dark,
-390 pixels wide) there instead, to be looked at.
+docs/report.png after it. With a folder as argument, it writes these and more pictures to that folder instead, for a
+review: before and after the run, in dark colours, and 390 pixels wide.
 """
 
 import os

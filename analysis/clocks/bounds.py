@@ -85,8 +85,8 @@ class Adjustment:
     was stepped at an unknown moment in the interval. Then both the value before and the value after are possible.
     """
 
-    #: Steady time of each reading (`at_ns`), and wall minus steady at it (`value_ns`), both relative to the first
-    #: reading.
+    #: At each reading: the steady time (`at_ns`), and wall clock minus steady clock (`value_ns`). Both are relative to
+    #: the first reading.
     at_ns: Floats
     value_ns: Floats
     base_at_ns: int
@@ -98,7 +98,7 @@ class Adjustment:
 
     @classmethod
     def of(cls, wall_ns: Ints, raw_ns: Ints) -> "Adjustment":
-        """Build from at least one pair of readings of a machine's wall clock and steady clock."""
+        """Compute a wall clock's offset from the steady clock of its machine, from at least one reading of both."""
         order = np.argsort(raw_ns, kind="stable")
         wall_ns, raw_ns = wall_ns[order], raw_ns[order]
         fresh = np.concatenate(([True], np.diff(raw_ns) > 0))
@@ -112,7 +112,10 @@ class Adjustment:
 
     @property
     def rate(self) -> float:
-        """Rate at which wall minus steady changed in the last interval without a step, or 0.0 if there is none."""
+        """Rate of change of the wall clock minus the steady clock, in the last interval without a step.
+
+        0.0 if every interval has a step.
+        """
         kept = np.flatnonzero(~self.stepped)
         if not len(kept):
             return 0.0
@@ -122,7 +125,7 @@ class Adjustment:
         )
 
     def wall_ns(self, number: int) -> int:
-        """Return the wall-clock time of the n-th reading."""
+        """Return the wall-clock time at reading ``number`` of the clocks, counted from 0."""
         return self.base_at_ns + self.base_ns + round(float(self.at_ns[number] + self.value_ns[number]))
 
     def steps(self) -> list[tuple[int, int, float]]:
@@ -136,10 +139,10 @@ class Adjustment:
         return found
 
     def curve(self) -> Curve:
-        """Return the bounds of wall minus steady over steady time."""
+        """Return the bounds of the offset (wall clock minus steady clock) over the steady clock's time."""
         reading = READING_NS / 2 + ROUNDING_NS
-        # Each reading gets the larger error of the two intervals beside it: bounds are linear between readings, and
-        # must cover both intervals in full.
+        # An error is known for each interval between two readings, but the curve needs one at each reading and is
+        # linear in between. So each reading gets the larger error of its two intervals.
         strays = np.where(self.stepped, 0.0, self.strays_ns)
         doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
         at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
@@ -181,10 +184,10 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
 
 
 def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
-    """Bound the offset by pings without steady times; return it over the worker's wall-clock time, and its jumps.
+    """Return the bounds of the offset over the worker's wall-clock time, from pings without steady times.
 
-    Either clock may be stepped between any two pings, so at each moment the offset lies within the bounds of the ping
-    before or within those of the ping after.
+    The result also has the offset's jumps. Either clock may be stepped between any two pings. So at each moment the
+    offset lies within the bounds from the ping before or within those from the ping after.
     """
     order = np.argsort(pings.sent_ns, kind="stable")
     sent, received = pings.sent_ns[order], pings.received_ns[order]
@@ -213,18 +216,19 @@ class Bounds:
 
     #: Offset (master minus worker) over the worker's wall-clock time.
     curve: Curve
-    #: Jumps between the steady clocks, in the worker's wall-clock time; at each, one of the machines was suspended.
+    #: Jumps of one machine's steady clock against the other's, because one machine was suspended; their times are on
+    #: the worker's wall clock.
     jumps: list[WallJump]
     #: Wall clock minus steady clock: on the worker's machine (`worker`), and on the master's (`master`).
     worker: Adjustment
     master: Adjustment
-    #: Offset between the steady clocks over the worker's steady time (`steady`), and the (lowest, highest) rate at
-    #: which it changes (`rates`).
+    #: `steady` is the offset between the two machines' steady clocks, over the worker's steady time. `rates` are the
+    #: lowest and the highest rate at which it changes.
     steady: Curve
     rates: tuple[float, float]
 
     def master_wall_ns(self, number: int) -> int:
-        """Return the master's wall-clock time at the n-th reading of the worker's clocks."""
+        """Return the master's wall-clock time at reading ``number`` of the worker's clocks, counted from 0."""
         raw_ns = self.worker.base_at_ns + round(float(self.worker.at_ns[number]))
         master_raw_ns = raw_ns + int(self.steady.estimate(np.array([raw_ns]))[0])
         since = float(master_raw_ns - self.master.base_at_ns)
@@ -233,7 +237,7 @@ class Bounds:
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
-    """Return the pings' bounds in steady time, and the base time and the base value to which they are relative."""
+    """Return the pings' bounds in steady time, and the base time and base offset that were subtracted from them."""
     base_at, base = int(sent.min()), int(master[0] - sent[0])
     upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
     return (
@@ -249,9 +253,10 @@ def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int
 
 
 def by_steady_clocks(pings: Pings) -> Bounds:
-    """Return the bounds of the offset from at least one ping with steady times.
+    """Return the bounds of the offset from pings with steady times; at least one ping is needed.
 
-    Bounds the steady clocks against each other, then each wall clock against the steady clock of its machine.
+    First the offset between the two steady clocks is bounded, then that of each wall clock from the steady clock of its
+    machine.
     """
     raw = pings.raw
     assert raw is not None
@@ -262,9 +267,9 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     worker = Adjustment.of(pings.received_ns, received)
     of_master = Adjustment.of(pings.master_sent_ns, master)
     own, theirs = worker.curve(), of_master.curve()
-    # From here all times are the worker's steady time, less the `base_at_ns` of the steady curve.
+    # From here on, all times are in the worker's steady time, minus the `base_at_ns` of the curve `steady`.
     own_at = own.at_ns + (own.base_at_ns - base_at)
-    shown = steady.at_ns + steady.estimate_ns  # nodes in the master's steady time, minus (base_at + base)
+    shown = steady.at_ns + steady.estimate_ns  # curve points in the master's steady time, less base_at + base
     theirs_at = np.interp(
         theirs.at_ns + (theirs.base_at_ns - base_at - base), np.maximum.accumulate(shown), steady.at_ns
     )
@@ -274,8 +279,8 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     estimate = np.interp(at, steady.at_ns, steady.estimate_ns)
     master_at = at + estimate - (theirs.base_at_ns - base_at - base)
     their_low, their_high = (np.interp(master_at, theirs.at_ns, y) for y in (theirs.low_ns, theirs.high_ns))
-    # The steady offset is uncertain, so the time at which the master's clock was read is uncertain too. Allow for the
-    # largest slew of the master's clock within that uncertainty.
+    # The offset between the steady clocks is uncertain, and so is the time at which the master's clock was read. Allow
+    # for the largest slew of the master's wall clock within that uncertainty.
     doubt = SLEW * (steady_high - steady_low) / 2
     low = steady_low + their_low - own_high - doubt
     high = steady_high + their_high - own_low + doubt
@@ -294,9 +299,9 @@ def by_steady_clocks(pings: Pings) -> Bounds:
 
 
 def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
-    """Return the curve with its nodes in order of the worker's wall-clock time.
+    """Return the curve with its points in order of the worker's wall-clock time.
 
-    Times occur twice where the worker's clock was set back; there the bounds cover both occurrences.
+    Where the worker's clock was set back, it shows the same times twice; there the bounds cover both occurrences.
     """
     twice = []
     shift = own_at[0] - (worker.at_ns[0] - FAR_NS)

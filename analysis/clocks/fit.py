@@ -23,7 +23,7 @@ _ROUNDING_NS = 1
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a wall clock: of a worker's, or of the master's if `worker` is None."""
+    """A step of the wall clock of a worker, or of the master if `worker` is None."""
 
     worker: int | None
     #: Time on the master's clock at which the step was seen. The step happened up to `within_ns` earlier.
@@ -46,7 +46,8 @@ class Jump:
     to_ns: int
     #: Distance by which the master's clock moved ahead of the worker's.
     moved_ns: int
-    #: True if the clocks that cannot be set (the steady clocks) show the jump too, so that no clock was set.
+    #: True if the jump also shows on the steady clocks, which cannot be set. So no clock was set: a machine was
+    #: suspended.
     steady: bool
 
 
@@ -58,8 +59,8 @@ class ClockFit:
     #: True if the worker shares the master's clock: both run on the same kernel, and no ping contradicts this.
     shared: bool
     pings: int
-    #: Offset (master minus worker) at the start of the measurement, and in `drift_ppm` the median rate at which it
-    #: grows.
+    #: `offset_ns` is the master's clock minus the worker's at the start of the measurement. `drift_ppm` is the median
+    #: rate at which this offset grows.
     offset_ns: int | None
     drift_ppm: float | None
     #: Largest error of any corrected time in the measurement.
@@ -97,14 +98,15 @@ class ClockFit:
     def _error_by_masters_clock(self) -> tuple[Floats, Floats]:
         """Return (times on the master's clock, error at each) for interpolation.
 
-        Where the correction drops as fast as time passes, several times of the worker's clock map to one corrected
-        time; the largest of their errors applies.
+        The correction can fall as fast as time passes. Then several times of the worker's clock are corrected to one
+        time,
+        and the largest of their errors applies.
         """
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
-        # Join neighbouring nodes unless the corrected time rises from one to the next by more than their errors differ.
-        # All joined nodes get the largest of their errors.
+        # Points of the curve are joined if the corrected time rises from one to the next by no more than their errors
+        # differ. All joined points get the largest of their errors.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
         begins = np.flatnonzero(np.concatenate(([True], apart)))
         ends = np.append(begins[1:], len(shown)) - 1
@@ -113,7 +115,7 @@ class ClockFit:
         return edges.ravel(), np.repeat(worst, 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields that the summary shows."""
+        """Return the fields of this clock fit that the run's summary shows."""
         left_out = ("curve", "steps", "jumps")
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
 
@@ -175,7 +177,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's time at each node of the curve, less (`base_at_ns` + `base_ns`), never decreasing."""
+    """Return the master's time at each point of the curve, minus (`base_at_ns` + `base_ns`), made non-decreasing."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
@@ -217,8 +219,8 @@ def _drift_ppm(curve: Curve, pings: Pings) -> float:
 def steps_of_health(worker: Ints, time_ns: Ints, interval_ns: Ints, moved_ns: Ints) -> list[Step]:
     """Return the wall-clock steps that the rows of the health table show.
 
-    Each row has the movement of the wall clock against CLOCK_MONOTONIC, which is slewed like the wall clock but never
-    stepped.
+    Each row has the movement of the wall clock against CLOCK_MONOTONIC. NTP slews both clocks alike, but steps only the
+    wall clock.
     """
     stepped = np.abs(moved_ns) > STEP_NS
     return [

@@ -21,9 +21,11 @@ from typing import Final, Protocol
 
 from scipy import special
 
-#: Variance of the prior of the effect: with it, few pairs suffice to find effects of two or more standard deviations.
+#: Variance of the normal prior of the effect. With this value, few pairs suffice to find effects of two or more
+#: standard deviations.
 PRIOR: Final = 10.0
-#: Smallest number of pairs at which `Anytime` can find a difference, with a handful of metrics tested together at 5 %.
+#: Smallest number of pairs at which the test `Anytime` can find a difference at 5 %, if it tests about five metrics
+#: together.
 LOOKS_FROM: Final = 4
 
 
@@ -63,7 +65,10 @@ class Anytime:
         return math.exp(min(0.0, -self.log_evidence(statistic)))
 
     def log_evidence(self, statistic: float) -> float:
-        """Return the logarithm of the evidence: the mixture of likelihood ratios of an effect against no difference."""
+        """Return the logarithm of the evidence against no difference.
+
+        The evidence is the likelihood ratio of an effect to no effect, averaged over the effect's prior.
+        """
         if self.pairs < 2:
             return 0.0
         total = 1 + self.pairs * PRIOR
@@ -71,7 +76,7 @@ class Anytime:
         return -math.log(total) / 2 + (math.log1p(ratio) - math.log1p(ratio / total)) * self.pairs / 2
 
     def critical(self, level: float) -> float:
-        """Return the critical statistic, which solves evidence = 1/level; see `Test`."""
+        """Return the critical statistic: the one at which the evidence is 1/``level`` (see `Test`)."""
         if self.pairs < 2:
             return math.inf
         total = 1 + self.pairs * PRIOR
@@ -83,16 +88,16 @@ class Anytime:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """A test at half of the error level, because another test uses the other half."""
+    """The test `test` with half of the error probability; the other half is left for the plan's other test."""
 
     test: Test
 
     def chance(self, statistic: float) -> float:
-        """Return twice the test's p-value, at most 1."""
+        """Return twice the p-value of `test`, at most 1."""
         return min(1.0, 2 * self.test.chance(statistic))
 
     def critical(self, level: float) -> float:
-        """Return the critical statistic at half the level."""
+        """Return the critical statistic of `test` at half of ``level``."""
         return self.test.critical(level / 2)
 
 

@@ -1,4 +1,4 @@
-"""A comparison as data: `loadgen compare --json` prints it, and the page contains it for `loadgen verify`."""
+"""A comparison as data: `loadgen compare --json` prints it, and its HTML page contains it for `loadgen verify`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ FORMAT: Final = 1
 class Settings:
     """The settings of a comparison; the result depends only on the settings and on the runs."""
 
-    #: Smallest change that matters, as a share.
+    #: Smallest relative change of a metric that counts as a change; 0.05 is 5 %.
     min_effect: float = 0.05
     confidence: float = 0.95
     #: Seed of the block bootstrap (`seed`), and the number of its draws (`resamples`).
     seed: int = 1
     resamples: int = RESAMPLES
-    #: Maximum number of pairs of a plan that may stop early (see `chances`), or None if the number of runs was fixed.
+    #: Maximum number of pairs of runs, if the comparison may stop early (see `chances`), or None if the number was
+    #: fixed.
     most: int | None = None
 
     def differences(self, base: Sequence[Profile], new: Sequence[Profile]) -> list[Difference]:
@@ -33,7 +34,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The runs of one side, with the path they were read from: as given (`path`) and absolute (`where`)."""
+    """The runs of one side of a comparison, with their path as it was given (`path`) and made absolute (`where`)."""
 
     path: str
     where: str

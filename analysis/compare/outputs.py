@@ -76,7 +76,7 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
     )
     if uncompared:
         lines.append(f"not compared, since not every run has them: {', '.join(uncompared)}")
-    # Leave out differences between the targets: `services` reports them.
+    # Leave out how the targets differ: `services` reports that.
     differing = sorted(
         {
             key
@@ -98,7 +98,10 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
 def show(
     console: Console, base: Sequence[Profile], new: Sequence[Profile], differences: Sequence[Difference]
 ) -> None:
-    """Print the table, the doubts and the verdict; for two services also the other differences between them."""
+    """Print the table of metrics, the reasons to doubt the comparison, and the verdict.
+
+    If the two sides are different services, also print how else these differ.
+    """
     sides = services.names(base, new)
     first, second = sides or ("base", "new")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -110,7 +113,8 @@ def show(
         ("95 % interval", 1),
         ("verdict", 0),
     ):
-        # With two services, the names of both make titles and verdicts long, so these columns may wrap.
+        # With two services, titles and verdicts contain the names of both and are long, so the columns with them may
+        # wrap.
         fixed = sides is None or name in ("", "change", "95 % interval")
         table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:
@@ -149,7 +153,10 @@ def show(
 
 
 def reasons(differences: Sequence[Difference], sides: tuple[str, str] | None) -> list[tuple[str, str]]:
-    """Return (metrics, reason and advice) for metrics with the verdict "can't tell"; equal reasons share a row."""
+    """Return (metrics, reason with advice) for the metrics whose verdict is "can't tell".
+
+    Metrics with the same reason share a row.
+    """
     found: dict[str, list[str]] = {}
     for difference in differences:
         if difference.verdict == UNKNOWN:
@@ -181,7 +188,7 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
 
 
 def conclusion(count: int, changes: Sequence[Change]) -> str:
-    """Return a sentence on the changes of level in a number of runs."""
+    """Return a sentence that says how many lasting changes the metrics of a series of runs show."""
     if few(count):
         return f"{runs(count)} are too few for a history: it takes {2 * RUNS_MIN}"
     if not changes:
@@ -197,7 +204,7 @@ def conclusion(count: int, changes: Sequence[Change]) -> str:
 
 
 def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
-    """Print the changes of level, each with the first run of the new level."""
+    """Print each lasting change of a metric, with the first run that has the new value."""
     if not changes:
         sentence(console, conclusion(len(profiles), changes))
         return

@@ -28,7 +28,7 @@ class Group:
     count: int
     #: Quantiles of the latency at evenly spaced shares, from the smallest to the largest sample.
     at_shares: Ints
-    #: The percentiles `POINTS` of the latency, by nearest rank.
+    #: The latency's percentiles at the points in `POINTS`, each the value of a sample (nearest rank).
     percentiles_ns: tuple[int, ...] = ()
 
 
@@ -41,7 +41,7 @@ class Groups:
         self._counts = np.zeros(1, dtype=np.int64)
 
     def add(self, codes: Ints) -> None:
-        """Append the codes of further samples; -1 for those without a group."""
+        """Append the codes of further samples; the code -1 means that a sample belongs to no group."""
         if not len(codes):
             return
         counts = np.bincount(codes + 1)
@@ -85,7 +85,10 @@ class Groups:
         ]
 
     def _selected(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
-        """Return each group's samples at the ranks in `_ranks`; to save time, sort only samples close to a rank."""
+        """Return each group's samples at the ranks in `_ranks`.
+
+        Sorting all samples would take long, so only those close to a rank are sorted.
+        """
         histograms = [Histogram() for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             histograms[number].add(values)
@@ -105,7 +108,7 @@ class Groups:
     def _by_group(
         self, latencies: Store, group_of: npt.NDArray[np.int8], count: int
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield pairs of a group and some of its samples until all samples were yielded."""
+        """Yield (number of a group, some of its samples) until all samples of all groups were yielded."""
         for values, codes in zip(latencies.blocks(), self._codes.blocks(), strict=True):
             group = group_of[codes.astype(np.int64) + 1]
             for number in range(count):
@@ -113,7 +116,7 @@ class Groups:
 
 
 def _ranks(count: int) -> Ints:
-    """Return all ranks that a group needs, ascending."""
+    """Return the ranks of the samples that describe a group of ``count`` samples, ascending."""
     return np.unique(np.concatenate((_spaced(count), _points(count))))
 
 

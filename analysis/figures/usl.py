@@ -41,7 +41,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted law; `reason` says why there are no parameters or no peak."""
+    """The scaling law fitted to measurements; `reason` says why a parameter or the peak is missing."""
 
     rate: Interval | None
     contention: Interval | None
@@ -69,7 +69,7 @@ class Fit:
 
 
 def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float = 0.95) -> Fit:
-    """Fit the law to throughput (per second) measured at loads (above zero), one pair for each trial.
+    """Fit the scaling law to ``throughput`` (per second) measured at ``loads`` (above zero), one of each per trial.
 
     Raises:
         ValueError: the lengths differ, or a value is not positive and finite.
@@ -95,7 +95,8 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
 
     def residuals(parameters: Floats) -> Floats:
         below = 1 + parameters[1] * first + parameters[2] * second
-        # Where the denominator is zero or negative the law is meaningless; a steep penalty turns the search back.
+        # Where the denominator is zero or negative, the law has no meaning. A steep penalty keeps the fit away from
+        # there.
         safe = np.maximum(below, 1e-9)
         return np.asarray(np.log(x) - parameters[0] - np.log(n) + np.log(safe) + np.minimum(below, 0) * -1e3)
 
@@ -114,7 +115,8 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
         covariance = np.linalg.inv(found.jac.T @ found.jac) * scatter**2
     except np.linalg.LinAlgError:
         return refused("the trials do not tell the parameters apart")
-    # Student's t as in `scipy.stats.t.ppf`, which calls this function and takes half a second to load.
+    # The quantile of Student's t. `scipy.stats.t.ppf` calls the same function, but scipy.stats takes half a second to
+    # load.
     reach = float(special.stdtrit(freedom, (1 + confidence) / 2))
     errors = np.sqrt(np.maximum(np.diag(covariance), 0)) * reach
     log_rate, a, b = (float(value) for value in found.x)
@@ -147,7 +149,8 @@ def _peak(
     if sigma.value >= 1:
         return None, "no peak is claimed: throughput falls from the first load on"
     at = math.sqrt((1 - a / scale) / (b / scale**2))
-    # The delta method needs the gradient of the peak's logarithm: ln N* = (ln(1−a/s) − ln b)/2 + ln s.
+    # With a and b as fitted and s = ``scale``, the peak N* has ln N* = (ln(1−a/s) − ln b)/2 + ln s. Its standard error
+    # comes from the gradient of this logarithm (the delta method).
     slope = np.array([-0.5 / (scale - a), -0.5 / b])
     error = reach * math.sqrt(float(slope @ covariance[1:, 1:] @ slope))
     peak = Interval(at, at * math.exp(-error), at * math.exp(error))

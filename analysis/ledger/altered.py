@@ -12,11 +12,11 @@ _NONE = np.empty(0, dtype=np.int64)
 
 
 def find_altered(run: Run, expected_rows: Marks) -> Deliveries | None:
-    """Return the altered expected deliveries, or None if the run did not check their content.
+    """Return the altered expected deliveries, or None if the run did not check the content of deliveries.
 
     ``expected_rows`` marks the first delivery of each expected pair; later copies do not count. The record names an
-    altered delivery by its arrival time. Copies from one read have the same arrival time, so a pair counts as altered
-    if any copy from that read was altered.
+    altered delivery by its arrival time. Copies that were read together have the same arrival time, so a pair counts as
+    altered if any of these copies was altered.
     """
     if not run.checks_content:
         return None

@@ -46,7 +46,7 @@ from analysis.loading.run import Ints, Run, Window
 from analysis.loading.slices import stretches
 
 _NONE = np.empty(0, dtype=np.int64)
-#: Figures of the ledger that are sums over its stretches.
+#: Figures of the ledger that are the sums of the figures of all stretches of time.
 _SUMMED = (
     "events_due", "expected", "delivered", "late", "late_least", "late_most", "duplicates", "not_acknowledged",
     "outside_live_window", "unrecorded", "rows", "reordered", "events_with_loss",
@@ -77,17 +77,18 @@ class Ledger:
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
-    #: Pairs that did not arrive and count as neither expected nor lost: the scenario had cut the connection
-    #: (`missed_in_gap`), or the client had left or unsubscribed (`missed_away`), and the subscription was not ready
-    #: again.
+    #: Pairs that did not arrive and count as neither expected nor lost, because the subscription was away on purpose
+    #: and not ready again yet: the scenario had cut the connection (`missed_in_gap`), or the client had left or
+    #: unsubscribed (`missed_away`).
     missed_in_gap: int
     missed_away: int
     #: Pairs that count as neither expected nor lost, because they may have arrived without being recorded: a failure of
-    #: the harness had ended the connection, and the subscription was not ready again.
+    #: the harness had ended the connection, and the subscription was not ready again yet.
     unobserved: int
     #: Delivery rows beyond the first of the same event and subscription.
     duplicates: int
-    #: Deliveries, without duplicates, of events that the service did not accept; it may deliver them anyway.
+    #: Deliveries, without duplicates, of events that the service did not accept. A service may deliver such events
+    #: anyway.
     not_acknowledged: int
     #: Deliveries, without duplicates, to a subscription that was not present when the event was sent.
     outside_live_window: int
@@ -100,7 +101,7 @@ class Ledger:
     #: Events with at least one missing expected delivery. `subscriptions_with_loss` counts subscriptions likewise.
     events_with_loss: int
     subscriptions_with_loss: int
-    #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
+    #: Expected deliveries whose content differs from what was sent, or None if the run did not check contents.
     altered: int | None = None
     #: True if the counts by publisher, by channel and by subscription each add up to the totals of this ledger.
     breakdown_agrees: bool = True
@@ -133,7 +134,7 @@ class Ledger:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all counts with `lost`, `delivery_ratio` and `balances`."""
+        """Return all counts, and the computed values `lost`, `delivery_ratio` and `balances`."""
         sums = {"lost": self.lost, "delivery_ratio": self.delivery_ratio, "balances": self.balances}
         return {**asdict(self), **sums}
 
@@ -143,13 +144,14 @@ class Reconciled:
     """A ledger with the data behind it."""
 
     ledger: Ledger
-    #: The events and the outcome of each. The events of a long run do not fit into memory: iterate over the parts.
+    #: All events with the outcome of each, in parts: the events of a long run do not fit into memory at once.
     parts: Parts
     #: Name of the channel that each code stands for.
     channels: list[str | None]
     #: True if the service acknowledges publishes, so that it is known which events it accepted.
     answered: bool
-    #: True if the intervals of uncertain latencies are known, which requires the error of every clock to be known.
+    #: True if it is known how far each uncertain latency may be off, which requires the error of every clock to be
+    #: known.
     ends_known: bool
     breakdown: Breakdown
 
@@ -165,7 +167,8 @@ class Pairs(NamedTuple):
     present: windows.Segments
     #: Number of expected deliveries of each event, without those missed on purpose or unobserved.
     expected: Ints
-    #: Number of expected deliveries in each segment of `present`, including those missed on purpose or unobserved.
+    #: Number of expected deliveries in each segment of `present` (a time in which a subscription was present),
+    #: including those missed on purpose or unobserved.
     expected_by_segment: Ints
     found: Found
     losses: Losses
@@ -212,8 +215,8 @@ class _Book:
         self._cut = stretches(run, window)
         self._parts = Parts(len(self._cut) > 1)
         self._through: list[Through] = []
-        #: Counts of the ledger by name: totals, and in `_person` an array with the count of each subscription in
-        #: `_numbers`.
+        #: The ledger's counts by name: in `_total` for all subscriptions together, in `_person` for each subscription
+        #: in the order of `_numbers`.
         self._total: Counter[str] = Counter()
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 
@@ -256,7 +259,7 @@ class _Book:
         return Reconciled(ledger, self._parts, channels or [], answered, Doubts(run).known, breakdown)
 
     def _match(self, stretch: Window, events: Events) -> None:
-        """Match the deliveries of a stretch's events."""
+        """Match the events of one stretch of time with the deliveries that they should cause."""
         run, present = self._run, self._present
         reach = reach_of(events, present)
         expected, by_segment = expected_of(events, present, reach)
@@ -298,7 +301,7 @@ class _Book:
         self._parts.add(events, arrays)
 
     def _classify(self, place: int, through: Through, odd: Mapping[str, Deliveries], sums: Sums) -> None:
-        """Classify the losses among the events of one part (stretch of time), and add up the part's counts."""
+        """Classify the losses among the events of the part (stretch of time) numbered ``place``; add up its counts."""
         events, arrays = self._parts[place]
         expected, arrived, late = (arrays[name] for name in ("expected", "arrived", "late"))
         losses = find_losses(
@@ -339,7 +342,10 @@ class _Book:
         )
 
     def _add_person(self, name: str, subscription: Ints) -> None:
-        """Count deliveries under ``name``, by their subscription; ``subscription`` has an entry for each delivery."""
+        """Add to the count ``name`` of each subscription its number of deliveries.
+
+        ``subscription`` has one entry for each delivery.
+        """
         place = np.searchsorted(self._numbers, subscription)
         known = np.isin(subscription, self._numbers)
         count = np.bincount(place[known], minlength=len(self._numbers))

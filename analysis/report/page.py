@@ -41,10 +41,10 @@ _COST_NAMES = {
 
 
 def render(run: Run, summary: dict[str, Any], *, drawn: bool = True, scripts: bool = True) -> str:
-    """Return the page; the template engine escapes all text from the run.
+    """Return the run's report as HTML; the template engine escapes all text from the run.
 
-    Without ``drawn`` only the titles of the plots appear, and no figure is made. Without ``scripts`` the page is for
-    paper: it has no interactive charts.
+    Without ``drawn`` only the titles of the plots appear, and no figure is drawn. Without ``scripts`` there are no
+    interactive charts, so that the page can be printed.
     """
     kind, sentence = text.verdict(summary)
     figures, charts = _figures(run, drawn=drawn)
@@ -113,7 +113,7 @@ def _contents(
 
 
 def _shortened(value: Any) -> Any:
-    """Return plain data with long lists cut: a recorded load curve may have thousands of points."""
+    """Return JSON-like data with long lists shortened: a recorded load curve may have thousands of points."""
     if isinstance(value, dict):
         return {key: _shortened(each) for key, each in value.items()}
     if not isinstance(value, list):

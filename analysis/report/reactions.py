@@ -10,7 +10,7 @@ from analysis import text
 
 
 def latency_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, figures) of the reactions' rows in the latency table; none if the run has no reactions."""
+    """Return (name, figures) for each row of the latency table on reactions; no rows if the run has no reactions."""
     found = summary.get("reaction")
     if found is None:
         return []
@@ -23,7 +23,7 @@ def latency_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 
 def rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (meaning, count) of each step from request to reply; an empty list if the run has no reactions."""
+    """Return (meaning, count) for each step from a request to its reply, or no rows if the run has no reactions."""
     found = summary.get("reaction")
     if found is None:
         return []

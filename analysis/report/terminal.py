@@ -147,8 +147,8 @@ def _gates(summary: dict[str, Any]) -> Table:
             Text(outputs.margin(result), look),
         )
         if note and note != following:
-            # Put the remark on a separate row: beside the gate it would not fit into 80 columns. Several gates with
-            # the same remark, as in an invalid run, share one.
+            # Put a gate's remark on a row below the gate: beside it, it would not fit into 80 columns. Successive gates
+            # with the same remark, as in an invalid run, share one such row.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 
@@ -222,7 +222,10 @@ def _rows_of(figures: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def latency_table(summary: dict[str, Any]) -> list[tuple[str, tuple[str, ...], int | None]]:
-    """Return (name, percentiles as text, samples) of each row; samples is None for a bound of the row above."""
+    """Return (name, percentiles as text, sample count) for each row.
+
+    A row that shows a bound of the row above has None as its sample count.
+    """
     table = []
     for name, figures in latency_rows(summary):
         for end, cells in _rows_of(figures):
@@ -241,7 +244,7 @@ def _echoes(echoes: dict[str, Any]) -> Table:
 
 def _addresses(by_address: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    # Show only the columns that fit into 80 characters; the report has all.
+    # Show only the columns that fit into 80 characters; the HTML report has all columns.
     for place in _ADDRESS_COLUMNS:
         table.add_column(
             addresses.COLUMNS[place], justify="right" if place else "left", no_wrap=not place, overflow="fold"

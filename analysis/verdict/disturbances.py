@@ -19,7 +19,7 @@ STOPPED = "stopped"
 SUSPENDED = "suspended"
 #: The machine stood still together with its clocks, as a paused virtual machine does.
 FROZEN = "frozen"
-#: The worker's clock and the master's suddenly moved apart; the record does not show which one moved, or why.
+#: The offset between the worker's clock and the master's jumped; the record shows neither which clock moved nor why.
 APART = "apart"
 
 
@@ -66,7 +66,8 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
         start_ns = end_ns - int(interval_ns[row]) - lasted_ns
         pauses.append(Pause(int(worker[row]), SUSPENDED, start_ns, end_ns, lasted_ns))
     pauses += _of_the_master(run)
-    # Subtract suspensions: while a machine is suspended, its wall clock goes on and its steady clock does not.
+    # Subtract suspensions from the wall clock's movement: while a machine is suspended, its wall clock goes on and its
+    # steady clock does not, which would look like a step.
     noted = steps_of_health(worker, time_ns, interval_ns, moved_ns - suspended_ns)
     steps = _steps(run.clocks, noted)
     pauses += _jumps(run.clocks, pauses, steps)
@@ -74,7 +75,7 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
 
 
 def _of_the_master(run: Run) -> list[Pause]:
-    """Return the pauses that the master recorded of itself; older or single-process records have none."""
+    """Return the pauses that the master recorded of itself; records of older versions or of one process have none."""
     found = []
     for noted in run.manifest.get("pauses", []):
         end_ns, lasted_ns = noted["until_ns"], noted["paused_ns"]
@@ -84,7 +85,10 @@ def _of_the_master(run: Run) -> list[Pause]:
 
 
 def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
-    """Return each step once. If pings and a health row show a step, use the pings, whose time of it is more exact."""
+    """Return each clock step once.
+
+    If both pings and a health row show a step, use the step as seen by the pings, which time it more exactly.
+    """
     found: list[Step] = []
     for step in (step for fit in fits.values() for step in fit.steps):
         # A step of the master's clock shows in every worker's pings: add it only once.
@@ -111,7 +115,7 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
     """Return True if ``found`` has a step of about the size and time of ``step``.
 
-    Only steps of the same worker are compared with it, unless ``whoever`` is True.
+    Only steps of the same worker are compared with ``step``, unless ``whoever`` is True.
     """
     return any(
         (whoever or other.worker == step.worker)

@@ -25,7 +25,7 @@ Subject = Literal[
     "ports",
 ]
 SUBJECTS: Final[tuple[Subject, ...]] = get_args(Subject)
-#: The page, from the repository's root, with a section for each subject.
+#: The page of the documentation with a section for each subject; the path is from the repository's root.
 PAGE: Final = "docs/troubleshooting.md"
 
 
@@ -38,14 +38,14 @@ class Finding:
     subject: Subject
     reason: str
     advice: str
-    #: Upper bound, in ns, on the shift or delay of the measured figures, or None if unknown.
+    #: Largest shift or delay (ns) that the cause can have given to measured figures, or None if unknown.
     size_ns: int | None = None
 
 
 def explained(subject: object) -> str | None:
-    """Return the section of the documentation on a finding's subject, or None if it is not one of `SUBJECTS`.
+    """Return a link to the section of the documentation that explains a subject, or None if there is no such section.
 
-    A record or summary of another version may have other subjects.
+    Only the subjects in `SUBJECTS` have one; records and summaries of other versions may have other subjects.
     """
     return f"{PAGE}#{anchor(subject)}" if subject in SUBJECTS else None
 

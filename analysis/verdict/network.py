@@ -14,7 +14,8 @@ from analysis.verdict.cpu import CPU, cpu_share
 from analysis.verdict.findings import Finding, Subject
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
-#: If arrivals are uncertain by more than this many times the event loop's worst lag, the event loop is not the cause.
+#: A lag of the event loop makes arrivals uncertain by about as much. If the uncertainty exceeds the worst lag more than
+#: this many times, the event loop is not the cause.
 _TIMES_THE_LAG = 4
 #: `Finding.subject` of findings on the network.
 SUBJECT: Final[Subject] = "network"
@@ -40,8 +41,8 @@ def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
 def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     """Return a finding if deliveries waited in the kernel while the generator was awake, or None.
 
-    Returns None if the generator itself read too slowly in any such second, as its event loop or CPU shows (see
-    `limits.reads_too_slowly`).
+    Returns None also if, in any second with such a wait, the generator itself read too slowly. Its event loop's lag and
+    its CPU time show this (see `limits.reads_too_slowly`).
     """
     names = ("worker", "time_ns", "lag_max_ns", "queue_max_ns", *CPU)
     table = run.table("health", names)
@@ -76,7 +77,7 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
 
 
 def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
-    """Return True if messages that share a stamp were held back on the way rather than left unread by the generator.
+    """Return True if messages with one common stamp were held back by the network, not left unread by the generator.
 
     A generator that reads too slowly is either short of CPU, or leaves messages unread for only about as long as its
     event loop lags.

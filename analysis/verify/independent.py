@@ -63,7 +63,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
 
 @contextmanager
 def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """Yield a database with each table of a run, and a temporary folder for `_source` to put links to files into."""
+    """Yield a database with the run's main tables, and the path of a temporary folder for the links of `_source`."""
     with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
         for name in ("deliveries", "events", "subscriptions", "connections"):
             path = run.path / f"{name}.parquet"
@@ -74,8 +74,9 @@ def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         yield database, plain
 
 
-#: SQL that makes a table of each subscription's receiver: the lowest number among the subscriptions that share its
-#: events. The first statement is for older records, which have no shared subscriptions.
+#: SQL that makes a table with the receiver of each subscription. Subscriptions that share their events count as one
+#: receiver, numbered by the lowest of their numbers. The first statement is for older records, which have no shared
+#: subscriptions.
 _RECEIVERS = (
     "CREATE TEMP TABLE receivers AS SELECT DISTINCT subscription, subscription AS receiver FROM subscriptions",
     "CREATE TEMP TABLE receivers AS SELECT subscription, min(receiver) AS receiver FROM (SELECT subscription,"
@@ -116,7 +117,7 @@ def _source(path: Path, plain: str) -> str:
 
 
 def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float | None]:
-    """Return the round trips on the workers' echo lanes, in the summary's order."""
+    """Return the round-trip times of the workers' echo messages, keyed like the summary's figures."""
     path = run.path / "echo.parquet"
     lanes = [worker["worker"] for worker in run.manifest["workers"] if worker.get("echo") is not None]
     if not path.exists():
@@ -169,7 +170,8 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # Add the connections and subscriptions of the echo lanes: only the manifest has them, not the tables.
+    # Add the connections and subscriptions that workers use for their echoes: only the manifest has them, not the
+    # tables.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
@@ -283,7 +285,7 @@ def _pairs(database: Any, inside: str) -> str:
     )
 
 
-#: SQL for the deliveries with their receivers.
+#: SQL for all deliveries, each with the receiver of its subscription (see `_RECEIVERS`).
 _RECEIVED = "(SELECT d.*, receiver FROM deliveries d JOIN receivers USING (subscription))"
 
 
@@ -298,8 +300,8 @@ def _expected_arrivals(database: Any, inside: str) -> str:
 def altered(database: Any, run: Run, window: Window, plain: str) -> int:
     """Return the number of expected deliveries whose first copy is in altered.parquet, matched by arrival time.
 
-    `opened` yields ``database`` and ``plain``. The result is right only if every subscription had one life and the run
-    checked the content of deliveries.
+    ``database`` and ``plain`` come from `opened`. The result is right only if every subscription had one life and the
+    run checked the content of deliveries.
     """
     path = _source(run.path / "altered.parquet", plain)
     (count,) = database.execute(

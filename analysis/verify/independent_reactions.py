@@ -49,7 +49,7 @@ def figures(
         " JOIN (SELECT subscription, any_value(replies) AS replies FROM subscriptions WHERE replies IS NOT NULL"
         " GROUP BY subscription) USING (subscription)"
     ).fetchone()
-    # Add the replies that user code made where the scenario plans none: all count as due.
+    # If the scenario plans no replies for a subscription, user code may make some. Add these: all of them count as due.
     own, made = database.execute(
         f"SELECT count(DISTINCT ({_CAUSE})), count(*) FROM replies WHERE cause_subscription NOT IN"  # noqa: S608
         " (SELECT subscription FROM subscriptions WHERE replies IS NOT NULL)"

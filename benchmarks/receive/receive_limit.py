@@ -1,4 +1,4 @@
-"""Connect and subscribe, then execute the C reader in place of this process.
+"""Connect and subscribe in Python, then become the receiver written in C (exec), which inherits the connections.
 
 Usage: `receive_limit.py BINARY PORT SUBSCRIBERS SERVICE`.
 
@@ -12,7 +12,7 @@ import socket
 import sys
 
 binary, port, count, service = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-#: The descriptors of the sockets begin here, above every descriptor that the interpreter has open.
+#: Descriptor of the first socket, above every descriptor that the interpreter itself has open.
 FIRST = 100
 
 
@@ -25,7 +25,7 @@ def masked(body: bytes, opcode: int = 1) -> bytes:
 
 
 def read_until(connection: socket.socket, wanted: bytes) -> None:
-    """Read byte by byte until ``wanted``, so that no byte of a delivery is consumed."""
+    """Read from the connection up to the end of ``wanted``, byte by byte, so that nothing after it is consumed."""
     seen = b""
     while wanted not in seen:
         part = connection.recv(1)

@@ -27,11 +27,11 @@ SERVER = HERE / "publish_server.py"
 FIND_S = 1.0
 FIND_PER_S = 80_000
 ABOVE = 1.1
-#: Requests a second at which lateness is measured.
+#: Requests a second in the runs that measure how late requests are sent.
 STEADY_PER_S = 5_000
 PADDING, REAL = "padding", "real"
 PAYLOADS = {PADDING: "own padding", REAL: "real payload"}
-#: For each kind of payload, the column of the final table in which its figures stand.
+#: The column of the final table for the figures of each kind of payload.
 COLUMNS = {PADDING: sections.OWN, REAL: sections.REAL}
 HTTP, WEBSOCKET = "ours, HTTP", "ours, WebSocket"
 HTTPX_EACH, HTTPX_SHARED = "httpx, one client a user", "httpx, one client for all"
@@ -41,7 +41,10 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Publisher:
-    """A way to publish: a script, and the argument for it. ``scheduled`` is True if the script takes a rate."""
+    """A way to publish: the script that publishes, and ``word``, the argument that selects the way in it.
+
+    ``scheduled`` is True if the script takes a rate as well.
+    """
 
     name: str
     script: str
@@ -55,7 +58,7 @@ PUBLISHERS = (
     Publisher(HTTPX_EACH, "publish_httpx.py", "each", False),
     Publisher(HTTPX_SHARED, "publish_httpx.py", "shared", False),
 )
-#: Other tools by name: the program, and the function that runs it.
+#: The other tools: by the name in the table, the program to look for and the function that measures it.
 PEERS: dict[str, tuple[str, Callable[[int, str, float, Path], Result]]] = {
     K6: ("k6", publish_peers.k6),
     WRK: ("wrk", publish_peers.wrk),
@@ -123,7 +126,7 @@ def run(options: Options) -> Section:
 def _add_row(
     section: Section, name: str, kind: str, several: Sequence[Result], *, steady: bool = False
 ) -> float:
-    """Add the row of a publisher's rounds, and return its requests per CPU-second."""
+    """Add a row with a publisher's results of all rounds; return its mean number of requests per CPU-second."""
     each: list[float] = [one["requests"] / one["cpu_s"] for one in several]
     mean = statistics.mean(each)
     events, accepted = (sum(one[key] for one in several) for key in ("events", "accepted"))
@@ -158,7 +161,7 @@ def _add_row(
 
 
 def _lateness(several: Sequence[Result]) -> tuple[float | None, float | None]:
-    """Return (median, p99) of the lateness (µs) of a steady run; (None, None) for runs above the maximum rate."""
+    """Return (median, p99) in µs of how late a steady run sent, or (None, None) for runs above the maximum rate."""
     (one, *others) = several
     if others or "late_p99_us" not in one:
         return None, None

@@ -1,4 +1,4 @@
-"""Cost of a subscriber: memory, plain and over TLS, and connects per second; measured by real runs.
+"""Measure the cost of a subscriber with real runs: memory, without and with TLS, and connects per second.
 
 `loadgen run` plays a broadcast to few and to many subscribers. Its record has the process's memory, the time at which
 each connection was accepted, and the deliveries. The difference of the two runs is the cost of the additional
@@ -49,7 +49,7 @@ class Seen:
     subscribers: int
     rss_bytes: int
     connects_per_s: float
-    #: The generator's CPU seconds per subscriber until all were ready.
+    #: CPU seconds that the generator used per subscriber, until all subscribers were ready.
     cpu_s: float
     reached: int
     deliveries: int
@@ -58,7 +58,7 @@ class Seen:
 
 
 def run(options: Options) -> Section:
-    """Run few and many subscribers, plain and over TLS; return the table and the bars."""
+    """Measure few and many subscribers, each without and with TLS; return the table and the bars of the chart."""
     section = Section(
         "Subscribers in one process",
         COLUMNS,

@@ -92,7 +92,7 @@ def _started(
     if request.cloudwatch and not request.worker and told.folder is not None:
         _cloudwatch(told.folder, request)
     if told.folder is not None:
-        # `loadgen.run_scenario` reads folder and code, if it has started this command.
+        # Report the run's folder and exit code to `loadgen.run_scenario`, if that has started this command.
         ending.tell(folder=str(told.folder), code=int(code))
     return int(code)
 
@@ -109,7 +109,8 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
         # A worker ends with its own code: the master reports the result of the run.
         return ExitCode(returncode)
     if told.folder is None and returncode == ExitCode.USAGE and users_files.loads(request):
-        # The subprocess that loaded the user's Python files has printed what is wrong with them.
+        # No message here: the subprocess that loaded the user's Python files has already printed what is wrong with
+        # them.
         return ExitCode.USAGE
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
@@ -192,7 +193,7 @@ def report(folder: Path) -> int:
         return int(error.code)
     found = ending.analyse(folder, sleep=time.sleep)
     if found.returncode == ExitCode.USAGE:
-        # The analysis has printed what is wrong with the folder.
+        # No message here: the analysis has already printed what is wrong with the folder.
         return int(ExitCode.USAGE)
     # `loadgen report` exits with 0 once the report is written, whatever the run's own result was.
     return int(
@@ -274,9 +275,10 @@ def _recorded_target(scenario: str) -> str | None:
 
 
 def _join_problem(request: RunOptions) -> str | None:
-    """Return an error if a key is missing or cannot be read, else None; create a master's keys if there are none.
+    """Return an error if a key that joins workers to a master is missing or unreadable, else None.
 
-    The subprocess reads the keys again, since it may also be started as plain Locust.
+    For a master without keys, create them. The subprocess reads the keys again, since it may also be started as plain
+    Locust.
     """
     if not (request.worker or request.master):
         if request.join is not None:
@@ -316,9 +318,9 @@ def _cloudwatch_problem(request: RunOptions) -> str | None:
 
 
 def _cost_problem(request: RunOptions, run: ResolvedRun, prices: Prices) -> str | None:
-    """Return why the run is refused for its target or cost, or None; on a terminal, ask for confirmation if needed.
+    """Return why the run's target or cost forbids the run, or None; on a terminal, ask for confirmation if needed.
 
-    Plain Locust, which gets no resolved run, makes the same checks itself.
+    A plain `locust` command gets no resolved run and makes the same checks itself.
     """
     where = guard.elsewhere(request.target, run)
     protocol = guard.protocol_for(request.target, run)

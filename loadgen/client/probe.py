@@ -31,7 +31,7 @@ from loadgen.transport.errors import HandshakeRefusedError, NotNowError, Transpo
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Advice for each step that can fail in a way specific to the protocol."""
+    """Advice for the steps whose failure has a different likely cause with each protocol."""
 
     websocket: str
     login: str
@@ -128,7 +128,7 @@ class Probe:
         self._network = Network([urlsplit(url) for url in urls if url is not None], self._dialer)
 
     def run(self) -> Iterator[Step]:
-        """Yield each step when it is done; once one of the basic steps fails, yield all later steps as not tried."""
+        """Yield each step when it is done; after a failed step up to `subscribe`, yield the later ones as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("DNS", self._network.dns),
             ("TCP", self._network.tcp),
@@ -258,7 +258,10 @@ class Probe:
 
 
 def _fitting(error: Exception, advice: str) -> str:
-    """Return a refused handshake's or a temporary refusal's own advice, or else the step's ``advice``."""
+    """Return the advice that the error itself has, or else the step's ``advice``.
+
+    Only the refusal of a handshake and a refusal for the moment have their own advice.
+    """
     refusal: Refusal | None = getattr(error, "refusal", None)
     if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
         return advice

@@ -1,4 +1,4 @@
-"""Read the column names of a data file, for user code (a journey), which may use any column."""
+"""Read all column names of a data file: a journey (the user's own Python code) may use any column."""
 
 from collections.abc import Sequence
 from itertools import islice

@@ -4,7 +4,10 @@ from collections.abc import Iterable
 
 
 class DataError(Exception):
-    """A data file cannot be used; ``problems`` has a sentence for each mistake, with its line, and no cell's text."""
+    """A data file cannot be used.
+
+    ``problems`` has a sentence for each mistake, with its line number but without the text of any cell.
+    """
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)

@@ -1,4 +1,4 @@
-"""The tables of a run, by the names of their data."""
+"""The data files of a run as tables, by the names that the scenario gives to them."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -59,5 +59,5 @@ class Tables(Mapping[str, "Table"]):
 
     @property
     def descriptors(self) -> dict[str, int]:
-        """The file descriptor of each table, by the name of the data."""
+        """The file descriptors of the tables, by the names that the scenario gives to its data files."""
         return {name: table.descriptor for name, table in self._tables.items()}

@@ -66,7 +66,7 @@ class Hosts:
         if matched is None:
             return False
         host = matched[1].lower().removesuffix(".")
-        # A literal address is safe, as DNS rebinding needs a name.
+        # An IP address as the host is safe: an attack by DNS rebinding needs a host name.
         return host in self._names or (self._any_address and _address(host.strip("[]")) is not None)
 
 
@@ -124,8 +124,8 @@ class Entry:
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"a request was refused: it came from a page of {origin[:100]!a}"
         site = environ.get("HTTP_SEC_FETCH_SITE", "none")
-        # Users may follow a link from another site, such as a web mail. All other requests from other sites are
-        # refused.
+        # A link from another site, such as a web mail, may lead here. All other requests that pages of other sites make
+        # are refused.
         link = (
             environ["REQUEST_METHOD"] == "GET"
             and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
@@ -178,7 +178,7 @@ class Entry:
 
 
 def token_of_environment() -> tuple[str, bool]:
-    """Return the token, and True if the environment sets it; remove it from there to hide it from child processes.
+    """Return (token, True if it is from the environment); remove it there, so that child processes do not see it.
 
     Raises:
         RunError: the given token is too short or too long, or has characters other than letters, digits, - and _;
@@ -206,7 +206,7 @@ def _answer(
 
 
 def _parted(query: str) -> tuple[list[tuple[str, str]], str | None]:
-    """Return the query's parameters without the token, and the token or None."""
+    """Return the parameters of a query without the token, and the token, or None if there is none."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=100)
     except ValueError:

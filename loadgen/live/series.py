@@ -1,4 +1,4 @@
-"""Cumulative parts of the live state: latencies, loss, and first and last subscribers."""
+"""The figures of a running test that add up over time: latencies, loss, and first and last subscribers."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: End of the range of seconds to settle when the run is over: far beyond the last second of any run.
+#: Used in place of the last settled second when the run is over: far beyond the last second of any run.
 _EVER = 1 << 62
 
 
@@ -79,7 +79,7 @@ class Loss:
     def __init__(self) -> None:
         self._arrived: dict[int, int] = {}
         self._expected: dict[int, int | None] = {}
-        #: Deliveries that have arrived, of the events of the measure phase.
+        #: Number of deliveries that have arrived, of the events of the measure phase.
         self.arrived_measured = 0
         #: Number of deliveries that the accepted events of the measure phase should cause, or None if unknown.
         self.expected_measured: int | None = 0
@@ -161,7 +161,7 @@ class _Event:
 
 
 class Subscribers:
-    """Latencies at the first and the last subscriber, of the sampled events that reached all their subscribers."""
+    """Latencies at the first and the last subscriber, of those sampled events that reached all their subscribers."""
 
     def __init__(self) -> None:
         self.first = histograms.new_histogram()
@@ -187,7 +187,7 @@ class Subscribers:
                 event.known, event.expected = True, expected
 
     def settle(self, at_ns: int) -> None:
-        """Add complete events to the histograms, and drop those that stay incomplete for `GIVEN_UP_NS`."""
+        """Add events that have reached all subscribers to the histograms; drop others after `GIVEN_UP_NS`."""
         for key, event in list(self._open.items()):
             if event.known and event.expected and event.arrivals >= event.expected:
                 first_ns, last_ns = event.first_ns - event.intended_ns, event.last_ns - event.intended_ns

@@ -17,7 +17,7 @@ from hdrh.histogram import HdrHistogram
 LOWEST_NS = 1_000
 HIGHEST_NS = 3_600_000_000_000
 DIGITS = 3
-#: Headers of HdrHistogram's V2 encoding: before and inside the compressed part.
+#: Two headers in HdrHistogram's V2 encoding: one before the compressed part, and one at the beginning of that part.
 _OUTER = struct.Struct(">II")
 _INNER = struct.Struct(">IIIIQQd")
 #: Maximum size of an unpacked histogram of this range and precision: a header, and counts of at most nine bytes each.

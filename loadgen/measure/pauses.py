@@ -18,7 +18,8 @@ from loadgen.measure.clock import now_ns
 TICK_S: Final = 0.05
 #: The shortest pause to detect.
 LEAST_NS: Final = 100_000_000
-#: Interval at which the threads' waiting time is read. When a gap begins, the last reading is at most about this old.
+#: Interval at which the time that threads have waited for a CPU is read. So the last reading before a pause is at most
+#: about this old.
 _WAITED_EVERY_NS: Final = 200_000_000
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -35,7 +36,7 @@ class Pauses(NamedTuple):
 
 
 class PauseWatch:
-    """Ticks in a thread that the caller starts, and keeps the longest pause until :meth:`take`.
+    """Finds pauses by ticking in a thread that the caller starts, and keeps the longest pause until :meth:`take`.
 
     ``sleep`` must block only this thread: under gevent, pass the original `time.sleep`. The other parameters are for
     tests. ``waited_ns`` returns how long the threads of this process have waited for a CPU, or None if the system does
@@ -91,7 +92,10 @@ class PauseWatch:
 
 
 def _suspended_ns() -> int | None:
-    """Return how long the machine was suspended since it booted, from the fastest of three readings."""
+    """Return how long (ns) the machine was suspended since it booted, or None if the system cannot say.
+
+    Three readings are taken, and the fastest one is used as the most exact.
+    """
     if _BOOTTIME is None:
         return None
     best_width = found = -1
@@ -108,7 +112,7 @@ class _Waited:
     """Reads how long the threads of this process have waited for a CPU (Linux, Documentation/scheduler/sched-stats)."""
 
     def __init__(self) -> None:
-        #: Waiting time by thread; a thread that has ended is kept, so that the sum never falls.
+        #: Waiting time of each thread. The entry of a thread that has ended is kept, so that the sum never falls.
         self._of: dict[str, int] = {}
 
     def read(self) -> int | None:

@@ -1,11 +1,11 @@
-/* Splits the data of a connection into WebSocket frames and passes them to its fast path, without running Python
-   code. */
+/* Splits the data of a connection into WebSocket frames and passes them to its fast path (the C code for its protocol),
+   without running Python code. */
 #include "native.h"
 #include "owed.h"
 
-/* Reads the header of an unmasked text frame whose header has two or four bytes. Returns the number of header bytes and
-   sets `size` to the length of the content. Returns 0 if the data begins with another frame, and -1 if the header is
-   incomplete. */
+/* Reads the header (two or four bytes) of an unmasked text frame with up to 65,535 bytes of content. Returns the number
+   of header bytes and sets `size` to the length of the content. Returns 0 if the data begins with a frame of another
+   kind, and -1 if the header is incomplete. */
 static inline int header_of(const unsigned char *data, Py_ssize_t length, Py_ssize_t *size) {
     if (length < 1 || data[0] != 0x81) return 0;
     if (length < 2) return -1;

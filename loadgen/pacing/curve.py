@@ -12,7 +12,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A corner of the curve: at ``at_ns`` after the start, the load as a multiple of the nominal rate."""
+    """A corner of a load curve: ``at_ns`` after the start, the load is ``load`` times the nominal rate."""
 
     at_ns: int
     load: float
@@ -53,7 +53,7 @@ class Curve:
         self._before = [float(segment.before) for segment in self._segments]
 
     def requests_before(self, offset_ns: int) -> Fraction:
-        """Return the integral of the rate from 0 to ``offset_ns``, in requests; exact for the stored slopes."""
+        """Return the integral of the rate from 0 to ``offset_ns``, in requests, without a rounding error."""
         segment = self._segments[bisect_right(self._segments, offset_ns, key=lambda each: each.start_ns) - 1]
         return segment.before + segment.requests_within(offset_ns - segment.start_ns)
 
@@ -71,7 +71,8 @@ class Curve:
         start = 0.0
         for position in positions:
             if position >= upto:
-                # If several segments begin at this position, take the last; no request is due in the others.
+                # Several segments can begin at the same number of requests, if no request is due in all but the last.
+                # Take the last.
                 current = bisect_right(self._before, position, lo=max(current, 0)) - 1
                 segment = self._segments[current]
                 start = self._before[current]
@@ -79,7 +80,8 @@ class Curve:
                 if segment.start_rate == 0 and segment.slope == 0:
                     return
             elapsed_ns = _time_for(position - start, segment.start_rate, segment.slope) * _NS_PER_S
-            # Rounding may move the last position of a segment past its end, or swap two close positions.
+            # Rounding may move the last request of a segment past the segment's end, or swap two requests that are
+            # close together.
             elapsed_ns = min(elapsed_ns, segment.length_ns)
             if elapsed_ns == math.inf:
                 return
@@ -90,7 +92,7 @@ class Curve:
 
 
 def _time_for(requests: float, rate: float, slope: float) -> float:
-    """Solve ``rate·t + slope·t²/2 = requests`` for the smaller ``t`` (s), in a form without cancellation."""
+    """Solve ``rate·t + slope·t²/2 = requests`` for the smaller ``t`` (s), in a form that avoids cancellation."""
     if requests <= 0:
         return 0.0
     if slope == 0:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from loadgen.measure.stamp import PADDING_KEY, STAMP_KEY
 
 Kind = Literal["member", "pointer", "user_property", "header"]
-#: The kinds of places outside the event's body.
+#: The kinds of places for a stamp that are outside the event's body.
 BESIDE: Final = ("user_property", "header")
 _ESCAPE: Final = re.compile(r"~(?![01])")
 _NAME_BESIDE: Final = re.compile(r"[!-~]+").fullmatch
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PlaceError(ValueError):
-    """A body has no place for the stamp; the error's text completes a sentence about the body."""
+    """A body has no place for the stamp; the error's text is the end of a sentence about the body."""
 
 
 class Place(Struct, frozen=True):
@@ -31,7 +31,7 @@ class Place(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=1000)] = STAMP_KEY
 
     def __post_init__(self) -> None:
-        """Check the name, which may come from another process; raises ValueError."""
+        """Check the name, which can also come from another process in a resolved run; raises ValueError."""
         if not self.beside:
             if self.tokens[0] == PADDING_KEY:
                 raise ValueError(f"must not be or lead through {PADDING_KEY!r}, which holds the padding")
@@ -69,10 +69,10 @@ DEFAULT: Final = Place()
 
 
 def place_named(name: str) -> Place:
-    """Return the place within an event that a text names: a JSON pointer if it begins with '/', else a member.
+    """Return the place of a stamp within an event: a JSON pointer if the name begins with '/', else a member.
 
     Raises:
-        ValueError: the text does not name a place; the error's text is the end of a sentence that the caller begins.
+        ValueError: the name is not valid; the error's text is the end of a sentence that the caller begins.
     """
     if not 1 <= len(name) <= 1000:
         raise ValueError("must have 1 to 1,000 characters")
@@ -150,7 +150,7 @@ def _split_list(body: str, token: str, rest: tuple[str, ...], where: str) -> tup
 
 
 def _made(tokens: tuple[str, ...]) -> tuple[str, str]:
-    """Return the JSON text before and after the stamp, with the objects on the stamp's path that the body lacks."""
+    """Return the JSON text before and after the stamp, including the nested objects that the body lacks on its path."""
     return "".join(f"{{{_text(token)}:" for token in tokens), "}" * len(tokens)
 
 
@@ -163,10 +163,10 @@ def _quoted(token: str) -> str:
 
 
 def stamp_in(value: Any, tokens: tuple[str, ...]) -> tuple[Any, Any, str | int]:
-    """Return the value at the place in a decoded event, its parent, and its key there.
+    """Return the value at the stamp's path in a decoded event, the value's parent, and its key or index in the parent.
 
     Raises:
-        KeyError: the event has no such place.
+        KeyError: the event has no such path.
     """
     parent: Any = None
     key: str | int = ""

@@ -9,13 +9,13 @@ from loadgen.pacing import Arrival, Pace, Point
 from loadgen.planning.fanout import GroupLoad
 from loadgen.resolve import ResolvedRun
 
-#: Coefficients (a, b, c) of a load a + b·k + c·k² when every group has k times its clients.
+#: How a load grows with the clients: with k times as many clients in every group, it is a + b·k + c·k².
 Growth = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Publish requests per second due in each group, at a time after the start of the warm-up."""
+    """The rate at which each group publishes (requests per second), at one time after the start of the warm-up."""
 
     at_ns: int
     requests_per_s: Mapping[str, float]
@@ -50,7 +50,7 @@ def rate_at(pace: Pace, at_ns: int, *, after: bool) -> float:
 def most_in_a_second(pace: Pace, requests_per_s: float) -> float:
     """Return the largest number of requests due within one second at a mean rate.
 
-    A burst counts as a whole. For Poisson arrival the result is the mean, which some seconds exceed.
+    A burst is never divided between two seconds. For Poisson arrival the result is the mean, which some seconds exceed.
     """
     if pace.arrival is Arrival.BURSTS and requests_per_s > 0:
         return float(ceil(requests_per_s / pace.burst) * pace.burst)
@@ -72,12 +72,15 @@ def _load(points: Sequence[Point], at_ns: int, after: bool) -> float:
 
 
 def peak(growths: Sequence[Growth]) -> float:
-    """Return the peak over all moments with the scenario's own number of clients (k = 1)."""
+    """Return the largest load at any of the moments, with the scenario's own number of clients (k = 1)."""
     return max((sum(growth) for growth in growths), default=0.0)
 
 
 class Rates:
-    """Loads of all groups together at each moment that may be the peak, as functions of the number of clients."""
+    """The loads of all groups together, as functions of the number of clients.
+
+    There is one function for each moment at which the load may have its peak.
+    """
 
     def __init__(self, run: ResolvedRun, loads: Sequence[GroupLoad]) -> None:
         self._at = moments(run)
@@ -87,9 +90,11 @@ class Rates:
         self._coded = bool(run.journeys)
 
     def requests(self, *, over_http: bool | None = None) -> tuple[Growth, ...]:
-        """Return publish requests per second.
+        """Return publish requests per second, of all groups together.
 
-        ``over_http`` limits them to HTTP (true) or to the clients' own connections (false); None counts both.
+        If ``over_http`` is True, count only those over HTTP; if it is False, only those over the clients' own
+        connections;
+        if it is None, both.
         """
         return self._sums(
             lambda name: float(over_http is None or self._publish[name].over_http == over_http), heard=False

@@ -192,7 +192,7 @@ class Prices(Part):
         return self.prices.usd_per_million_operations.as_of
 
     def counts(self) -> dict[str, str]:
-        """Return `always`, `never` or `unclear` for each kind of operation; see `Counting`."""
+        """Return for each kind of operation if it is billed: `always`, `never` or `unclear` (see `Counting`)."""
         return {kind: getattr(self.operations, kind).counts for kind in Countings.model_fields}
 
     def snapshot(self) -> dict[str, Any]:

@@ -9,14 +9,17 @@ from random import Random
 from loadgen.pacing import Arrival, Pace, offsets_ns
 from loadgen.resolve.group import Drop, Group
 
-#: Number of random orders of clients to cache. A group needs one for each of its drops, which are at most this many,
-#: and one to choose its slow clients.
+#: Number of random orders of clients to cache. A group needs one for each of its planned drops (at most this many), and
+#: one to choose its slow clients.
 _ORDERS_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPlan:
-    """The backoff of one client: attempt n waits ``min(first · 2ⁿ, most)``, or with jitter a random part of that."""
+    """The backoff of one client: before attempt n it waits ``min(first · 2ⁿ, most)``.
+
+    With jitter, the wait is a random part of that time.
+    """
 
     first_ns: int
     most_ns: int
@@ -35,7 +38,7 @@ class DropPlan:
     """A planned drop of the client's connection."""
 
     number: int
-    """Number of the drop within the group, from 1."""
+    """Number of this drop among the planned drops of the group, from 1."""
     offset_ns: int
     """Time of the drop, in ns from the start of the measure phase."""
     with_close_frame: bool
@@ -54,13 +57,13 @@ class SubscriptionChurnPlan:
     _group_seed: str
 
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
-        """Yield the times of the client's changes: a Poisson process, in ns from the start of the warm-up."""
+        """Yield when the client leaves a subscription: a Poisson process, in ns from the start of the warm-up."""
         pace = Pace(self.changes_per_s, Arrival.POISSON)
         seed = f"{self._group_seed}/churn"
         return offsets_ns(pace, clients=self.clients, index=self.index, seed=seed, duration_ns=duration_ns)
 
     def choices(self, subscriptions: int) -> Iterator[int]:
-        """Yield the index of the subscription for each change, out of ``subscriptions``."""
+        """Yield endlessly which of a client's subscriptions, counted from 0, it leaves at each change."""
         random = Random(f"{self._seed}/churn")
         while True:
             yield int(random.random() * subscriptions)
@@ -151,7 +154,10 @@ def share_of(share_percent: float, count: int) -> int:
 
 @lru_cache(maxsize=_ORDERS_KEPT)
 def _places(seed: str, count: int) -> tuple[int, ...]:
-    """Return each client's place in a random order; callers choose the clients with the lowest places."""
+    """Return a random permutation of 0 to ``count`` - 1, one place for each client.
+
+    To choose n clients, callers take those with the n lowest places.
+    """
     draw = Random(seed).random
     # random.shuffle is not used: Python guarantees the same sequence across versions only for `random()`.
     places = list(range(count))

@@ -22,7 +22,8 @@ def templates(
 ) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     """Yield (place in the scenario, template, function that checks a channel) for a group's reply channel.
 
-    A template that is just one value of the request is left out: its channel is known only when a request arrives.
+    A template that consists of a single value of the request is left out: the channel is known only when a request
+    arrives.
     """
     source = respond.publish.channel
     if not is_whole(source):
@@ -64,7 +65,7 @@ def check(
 
 
 def _wrong(name: str, clients: Mapping[str, Group], variables: Mapping[str, Variable]) -> str | None:
-    """Return why a value of the request cannot be used, or None if it can."""
+    """Return why a reply cannot use the value `name` of the request, or None if it can."""
     member = name.removeprefix(f"{REQUEST}.")
     if name == REQUEST or not member:
         return f"has {{{name}}} without a member; write {{request.client}} or {{request.NAME}}"

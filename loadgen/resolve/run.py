@@ -46,7 +46,7 @@ class DataSet(Struct, frozen=True):
     """A data file whose rows clients use; the rows themselves are not included. See `loadgen.scenario.data.Data`."""
 
     file: Annotated[str, Meta(max_length=1_000)]
-    """Path as the scenario gives it, for display."""
+    """Path of the file as the scenario gives it, to be shown to people."""
     rows: Annotated[int, Meta(ge=1, le=100_000_000)]
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
     columns: dict[Annotated[str, Meta(max_length=200)], DataColumn] = {}
@@ -183,7 +183,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def publishing(self) -> dict[str, Publishing]:
-        """The publishes of each group that has any, by the group's name."""
+        """The publish settings of the groups that publish, by the group's name."""
         return {group.name: group.publish for group in self.groups if group.publish is not None}
 
     def group(self, name: str) -> Group:
@@ -205,7 +205,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(group.first for group in self.groups)
 
     def counts_by_role(self) -> dict[Role, int]:
-        """Return how many clients have each role; a participant counts only as a participant."""
+        """Return how many clients have each role; one that subscribes and publishes counts only as a participant."""
         counts: dict[Role, int] = {"subscriber": 0, "publisher": 0, "participant": 0}
         for group in self.groups:
             counts[group.role] = counts.get(group.role, 0) + group.count

@@ -44,7 +44,7 @@ def stays_of(group: Group, index: int, warmup_ns: int) -> tuple[Stay, ...]:
 
 
 def _changes_within(room_ns: int, per_s: float) -> int:
-    """Return how many clients begin or end their tasks in the first ``room_ns`` of a stage, at ``per_s`` per second."""
+    """Return how many clients begin or end their tasks within ``room_ns``, one by one at ``per_s`` per second."""
     count = int(room_ns / 1e9 * per_s) + 1
     while count and ramp_offset_ns(count - 1, per_s) >= room_ns:
         count -= 1

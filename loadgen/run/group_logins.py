@@ -14,7 +14,7 @@ class GroupMakers:
     """Makes the credentials of the clients of one group."""
 
     def __init__(self, group: Group, make: Callable[[dict[str, Any]], Maker]) -> None:
-        """``make`` returns the object that makes the credentials of a login; ``group`` must have logins of its own."""
+        """``group`` must have logins of its own; ``make`` returns the credential maker for the data of a login."""
         assert group.logins is not None
         logins = group.logins
         self._connect = None if logins.connect is None else make(logins.connect)
@@ -61,7 +61,7 @@ def makers(
 ) -> tuple[dict[str, GroupMakers], list[Maker]]:
     """Return the credential makers of each group with its own logins, by the group's name, and a list of all makers.
 
-    ``whose`` names the source of the logins, as the subject of an error sentence; if it is None, the logins need no
+    ``whose`` says where the logins come from (an error sentence begins with it). If it is None, the logins need no
     permission.
 
     Raises:
@@ -93,9 +93,9 @@ def name_of(client: ClientPlan) -> str:
 
 
 def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
-    """Return in words where each group's logins come from, for the `setup` of the manifest's target; no secrets.
+    """Return texts that say where each group's logins come from, without secrets; the run's manifest stores them.
 
-    ``by_operation`` is False if the protocol logs in only when a client connects; then only this login is named.
+    ``by_operation`` is False if the protocol logs in only when a client connects. Then only that login is described.
     """
     if not any(group.logins for group in run.groups):
         return {}

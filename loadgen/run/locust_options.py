@@ -8,13 +8,13 @@ from typing import Any, Final
 from loadgen.run.option import Reader
 from loadgen.run.options import ENTRIES, Entry, RunOptions
 
-#: The options that the harness adds to Locust's, by `Entry.locust_name`. A master's values of these options never
-#: replace a worker's.
+#: The harness's own options that it adds to Locust's command line, by `Entry.locust_name`. Locust sends a master's
+#: options to its workers, but a worker's values of these options are kept.
 OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
 
 
 def arguments(options: RunOptions) -> list[str]:
-    """Return the arguments for the Locust subprocess: each option with a value, repeated for items of a list."""
+    """Return the arguments for the Locust subprocess: the options that have a value, once for each item of a list."""
     role = Reader.WORKER if options.worker else Reader.MASTER
     return [
         argument
@@ -25,7 +25,7 @@ def arguments(options: RunOptions) -> list[str]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add the harness's options to Locust's parser, in a group: Locust's web form omits options in groups."""
+    """Add the harness's options to Locust's parser. They form a group, so that Locust's web form omits them."""
     group = parser.add_argument_group("Event API load (loadgen)")
     for name, entry in OF_LOCUST.items():
         option = entry.option
@@ -49,7 +49,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _locust_default(entry: Entry) -> Any:
-    """Return the default on Locust's command line, where a path is a text."""
+    """Return an option's default value on Locust's command line; paths become text."""
     if entry.repeatable:
         return []
     default = entry.option.locust_default if entry.default is None else entry.default

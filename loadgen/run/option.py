@@ -37,11 +37,11 @@ class Reader(Enum):
     """The process that reads an option."""
 
     PARENT = "parent"
-    """`loadgen run`, which translates the option to Locust's own options if necessary (`loadgen.cli.launch`)."""
+    """The process of `loadgen run`. It turns the option into options of Locust if necessary (`loadgen.cli.launch`)."""
     MASTER = "master"
-    """The Locust process that conducts the run; it gets the option as one that the harness adds to Locust's."""
+    """The Locust process that conducts the run. The harness adds the option to Locust's, and so passes it on."""
     WORKER = "worker"
-    """A worker on another machine; it gets the option as one that the harness adds to Locust's."""
+    """A worker on another machine. The harness adds the option to Locust's, so the worker's user can give it there."""
     BOTH = "both"
     """Master and worker. A worker's permissions must come from the worker's own user, never from the master."""
 
@@ -57,7 +57,7 @@ class Option:
     flag: str | None = None
     """The option's name on the command line, or None if it is made from the field's name."""
     argument: bool = False
-    """True if `loadgen run` takes the value as an argument without a flag; for Locust, the option has a flag."""
+    """True if `loadgen run` takes the value as an argument without a flag. On Locust's command line it has a flag."""
     negatable: bool = False
     """True if `loadgen run` also has the opposite option, `--no-…`."""
     minimum: float | None = None

@@ -1,4 +1,4 @@
-"""Timing of the periodic work beside the load, and how long in advance the start of a phase is announced."""
+"""Timing of a run's periodic tasks, such as reports, and how long in advance the start of a phase is announced."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ _LEAD_CLIENT_NS: Final = 100_000
 
 
 def lead_ns(clients: int, *, elsewhere: bool) -> int:
-    """Return how long in advance (ns) the start of the ramp, or of the timed phases, is announced to all clients.
+    """Return how long in advance (ns) all clients are told when the ramp, or the timed phases, will start.
 
     In this time the announcement must reach workers ``elsewhere`` (outside this process), and every client in this
     process must get its turn: a client that begins late is behind its schedule from the start.

@@ -17,8 +17,8 @@ from analysis.record import files
 from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
-#: Maximum number of unacknowledged bytes: enough for 80 Mbit/s at a round trip of 100 ms, yet too few to delay the
-#: pings queued behind them for long.
+#: Maximum number of unacknowledged bytes. It is enough for 80 Mbit/s at a round trip of 100 ms, and small enough that
+#: pings queued behind these bytes are not delayed for long.
 WINDOW_BYTES = 8 * PIECE_BYTES
 #: Time without an answer after which unacknowledged data counts as lost.
 RESEND_S = 5.0
@@ -60,7 +60,7 @@ class SpoolSender:
         )
 
     def pump(self) -> None:
-        """Send new data while not too many bytes are unacknowledged; raises OSError if the files cannot be read."""
+        """Send new data up to the limit of unacknowledged bytes; raises OSError if the files cannot be read."""
         now_s = self._steady_s()
         if not self.under_way:
             self._heard_s = now_s
@@ -122,8 +122,8 @@ class SpoolReceiver:
         fresh = b"" if again else piece[have - at :]
         if fresh:
             path = self._folder / name
-            # Write at the offset ``have`` and do not append: an earlier write that failed half-way may have left bytes
-            # beyond the offset.
+            # Write at the offset ``have`` instead of appending: if an earlier write failed half-way, the file has bytes
+            # after this offset.
             _write_at(path if have else files.fresh(path), fresh, have)
             have += len(fresh)
             self._have[name] = have

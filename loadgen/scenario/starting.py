@@ -1,4 +1,4 @@
-"""Files to begin with: a scenario or a locustfile, commented, for a kind of load and a size."""
+"""Starter files for a new user: a scenario or a locustfile, with comments, for a kind and size of load."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ _IN_A_ROOM = 20
 
 
 class Kind(StrEnum):
-    """A typical load, for which there is a starter scenario."""
+    """A typical pattern of load; a starter scenario exists for each."""
 
     BROADCAST = "broadcast"
     """One backend publishes, and all clients read."""
@@ -22,9 +22,9 @@ class Kind(StrEnum):
 
 
 def starter(file: Path, kind: Kind, clients: int, rate: int) -> str:
-    """Return the text of a file: a scenario, or a locustfile if the name ends in `.py`.
+    """Return the text of a starter file: a locustfile if the name ends in `.py`, otherwise a scenario.
 
-    ``rate`` is in events per second, of all clients together.
+    ``rate`` is the number of events per second that all clients together publish.
     """
     # Imported late: only this function needs it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -40,7 +40,7 @@ def starter(file: Path, kind: Kind, clients: int, rate: int) -> str:
         file=file.name,
         clients=clients,
         rate=rate,
-        # Chosen so that all clients are connected after about five seconds.
+        # With this ramp, all clients are connected after about five seconds.
         ramp=max(1, clients // 5),
         rooms=max(1, clients // _IN_A_ROOM),
     )

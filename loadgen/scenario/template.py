@@ -8,7 +8,7 @@ _PART = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<text>[^{}]+)|(?P<stray>[{}])")
 
 
 class TemplateError(ValueError):
-    """A template has an unpaired brace or an empty pair; the message completes a sentence about the template."""
+    """A template has an unpaired brace or an empty pair of braces; the message begins with a verb, such as `has`."""
 
 
 @dataclass(frozen=True, slots=True)

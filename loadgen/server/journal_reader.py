@@ -17,7 +17,7 @@ class Journal:
 
     settings: dict[str, Any]
     events: pa.Table
-    #: One row for each subscription: the last row that was written for it.
+    #: The current state of each subscription: of all rows written for it, only the last.
     subscriptions: pa.Table
     #: Rows are in the order of recording; a delivery is recorded when it is written to the socket or given up.
     deliveries: pa.Table

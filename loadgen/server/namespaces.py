@@ -10,7 +10,10 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace. If its modes for publish or subscribe are None, those of the API apply; handlers are optional."""
+    """One namespace of an API, with optional handlers.
+
+    If the authorization modes for publish or subscribe are None, those of the API apply.
+    """
 
     name: str
     publish_modes: Collection[Mode] | None = None

@@ -12,10 +12,10 @@ import gevent
 from loadgen.measure.failures import message_of
 from loadgen.transport.errors import TransportError
 
-#: Exceptions that end the process and are not failures of the harness, whichever callback they are raised in.
+#: Exceptions that end the process. They are no failures of the harness, no matter which callback raises them.
 OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
 
-#: Called with an error of the harness; must not raise.
+#: A function that is called with an error of the harness. It must not raise an error itself.
 OnFailed = Callable[[BaseException], None]
 
 
@@ -44,8 +44,8 @@ def contain(source: Contained, error: BaseException) -> None:
     If the error is an interrupt or exit of the process, also raise it in the main greenlet, as gevent does. No watcher
     is stopped.
     """
-    # `failed` may raise too: report that error to the source as well. A third error goes to the gevent hub, which
-    # prints it.
+    # `failed` itself may raise an error: report it to the source as well. An error in that second report goes to the
+    # gevent hub, which prints it.
     for _ in range(2):
         if isinstance(error, OF_THE_PROCESS):
             pass_on(error)
@@ -59,7 +59,7 @@ def contain(source: Contained, error: BaseException) -> None:
 
 
 def pass_on(error: BaseException) -> None:
-    """Hand an error to the gevent hub as if a callback had raised it, but without stopping a watcher."""
+    """Raise an error inside gevent's hub, in a callback of its own, so that no watcher is stopped."""
     gevent.get_hub().loop.run_callback(_raise, error)
 
 

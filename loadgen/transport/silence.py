@@ -31,7 +31,7 @@ import gevent
 from loadgen.measure.clock import now_ns
 from loadgen.transport import isolation
 
-#: Called with the time when data last arrived, by the wall clock (ns since the epoch).
+#: A callback that gets the wall-clock time (ns since the epoch) at which data last arrived.
 OnSilent = Callable[[int], None]
 
 _MS: Final = 1_000_000
@@ -61,7 +61,7 @@ class Watched(isolation.Contained, Protocol):
 
 
 class Silence:
-    """The watch of one connection, which lasts until it is cancelled or the connection is silent."""
+    """Watches one connection, until it is cancelled or has found the connection silent."""
 
     __slots__ = ("_on_silent", "_source", "timeout_ns")
 
@@ -151,13 +151,13 @@ class SilenceWatch:
         heapq.heappush(self._due, (due_ns, next(self._numbers), silence))
 
     def _stood_still_ns(self, within_ns: int) -> int:
-        """Return for how long the event loop was stalled within the last ``within_ns``."""
+        """Return for how long (ns) the event loop was stalled within the last ``within_ns``."""
         since_ns = self._monotonic_ns() - within_ns
         return sum(min(lasted_ns, at_ns - since_ns) for at_ns, lasted_ns in self._stalls if at_ns > since_ns)
 
 
 def last_data_ns(sock: socket.socket) -> int | None:
-    """Return the time since a TCP socket last received data (ns, to a millisecond), or None if it is unknown here."""
+    """Return the time (ns, to a millisecond) since a TCP socket last received data, or None if it is unknown."""
     if not hasattr(socket, "TCP_INFO"):
         return None
     try:
@@ -178,7 +178,7 @@ _watches: "WeakKeyDictionary[Any, SilenceWatch]" = WeakKeyDictionary()
 
 
 def silence_watch() -> SilenceWatch:
-    """Return the watch of the calling thread's hub; a forked process gets a new one."""
+    """Return the `SilenceWatch` of the calling thread's event loop; a forked process gets a new one."""
     hub = gevent.get_hub()
     found = _watches.get(hub)
     if found is None or found.process != os.getpid():

@@ -1,4 +1,4 @@
-"""The events that one life of a client's connection receives: each event is recorded, and examined if necessary.
+"""Record the events that one life of a client's connection receives, and pass them on if Python code needs them.
 
 A life lasts from a connect to the end of that connection; a reconnect begins the next one.
 """
@@ -15,14 +15,15 @@ from loadgen.payloads.stamping import NOT_OURS, Marked, Reading, Stamping
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
-#: How reports describe a delivery to a subscription that was not requested; the text is the same for all protocols.
+#: Reports use this text for a delivery to a subscription that was not requested, whatever the protocol.
 DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
-#: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.
+#: A callback for an event: (subscription id, event text, arrival in ns, time of the read in ns). See
+#: `SessionHandler.on_event`.
 OnEvent = Callable[[str, str, int, int], None]
 #: Like `OnEvent`, for an event whose stamp was not in its text; see `SessionHandler.on_marked`.
 OnMarked = Callable[[str, Marked, int, int], None]
-#: Takes (subscription id, event text, arrival in ns, stamp) of an event that was recorded.
+#: A callback for a recorded event: (subscription id, event text, arrival in ns, stamp).
 Examine = Callable[[str, str, int, Stamp], None]
 
 
@@ -78,7 +79,8 @@ class Deliveries:
 
         return on_event
 
-    # The methods below handle events with a checksum, and events whose stamp is where the scenario says.
+    # The methods below handle events with a checksum, and events whose stamp the scenario puts in another place than
+    # usual.
 
     def _on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         self._take(subscription_id, lambda: self._stamping.read(event), lambda: event, arrival_ns, read_ns)

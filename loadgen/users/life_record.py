@@ -18,7 +18,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class LifeRecord:
-    """Updates the worker's counts and records a life's rows, when it is accepted and when it ends."""
+    """Updates the worker's counts and records one life of a connection, when it is accepted and when it ends."""
 
     __slots__ = ("_client", "_life", "_run", "messages")
 
@@ -30,7 +30,8 @@ class LifeRecord:
     def accepted(self, socket: SocketStream) -> None:
         """Record that the service has accepted the connection.
 
-        The row is written now in case this process is killed; the row at the end replaces it.
+        The row is already written now, in case this process is killed. A second row, written when the connection ends,
+        replaces it.
         """
         self._run.progress.connected += 1
         self._row(socket, None, None)
@@ -53,23 +54,26 @@ class LifeRecord:
         self._row(socket, code, at_ns)
 
     def never_opened(self, socket: SocketStream, subscriptions: Subscriptions, at_ns: int) -> None:
-        """Record a failed attempt to connect: the transport could not open the connection."""
+        """Record an attempt to connect that failed before the transport had opened the connection."""
         self._row(socket, None, at_ns)
         self._unasked(subscriptions, at_ns)
 
     def sent(self, message: bytes, at_ns: int, about: str = "") -> None:
-        """Keep a message that was sent, or only ``about``, a description without secrets; see `LastMessages`."""
+        """Keep a sent message for reports of errors; if it has secrets, keep only its description ``about``.
+
+        See `LastMessages`.
+        """
         if self.messages is not None:
             self.messages.sent(message, at_ns, about)
 
     def failed(self, error: BaseException) -> None:
-        """Count a failure of the harness on this connection, and record it as the life's `intent`."""
+        """Count an error of the harness on this connection, and note in the life's `intent` that the harness failed."""
         if not isinstance(error, isolation.OF_THE_PROCESS):
             self._run.failures.add(HARNESS, "serving a connection", error)
         self._life.harness_failed()
 
     def _unasked(self, subscriptions: Subscriptions, at_ns: int) -> None:
-        """If the harness has failed, also record the subscriptions that were never requested."""
+        """If the harness has failed, record also the subscriptions that the client had not yet requested."""
         if self._life.intent == HARNESS_FAILURE:
             subscriptions.record_unasked(at_ns, self._life.intent)
 

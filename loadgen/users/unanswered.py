@@ -8,12 +8,12 @@ from loadgen.transport.isolation import OnFailed
 
 #: Error text in the record for a publish whose connection was lost before the answer arrived.
 LOST: Final = "the connection was lost before the publish was answered"
-#: Takes the answer and its arrival (ns), or None and the current time if the connection was lost.
+#: A callback that gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 
 
 class UnansweredPublishes:
-    """Gives each publish's answer to its sender, once."""
+    """Passes the answer to each publish to the callback that waits for it, at most once."""
 
     __slots__ = ("_waiting",)
 
@@ -21,11 +21,11 @@ class UnansweredPublishes:
         self._waiting: dict[str, OnAnswer] = {}
 
     def add(self, publish_id: str, on_answer: OnAnswer) -> None:
-        """Await the answer to a publish that is about to be sent."""
+        """Register a publish that is about to be sent; ``on_answer`` is called with its answer."""
         self._waiting[publish_id] = on_answer
 
     def withdraw(self, publish_id: str) -> None:
-        """Stop awaiting the answer, because the publish could not be sent."""
+        """Forget a publish that could not be sent."""
         del self._waiting[publish_id]
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:

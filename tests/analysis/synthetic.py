@@ -160,7 +160,7 @@ def _empty(name: str) -> bytes:
 
 
 def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], **manifest: Any) -> Path:
-    """Write a run whose measure phase is the second from T0 + 1 s on, unless the manifest says otherwise."""
+    """Write a run whose measure phase lasts one second and begins at T0 + 1 s, unless the manifest says otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, types in TYPES.items():
         rows = [{**_DEFAULTS, **row} for row in tables.get(name, ())]
@@ -229,7 +229,7 @@ def event(
 def subscription(
     number: int, channel: str, ready_ns: int | None = 0, ended_ns: int | None = None, **more: Any
 ) -> Row:
-    """A life of a subscription; times count from the start of the measure phase."""
+    """Return a row of the subscriptions table; the times given are from the start of the measure phase."""
     zero = T0 + SECOND
     return {
         "subscription": number,
@@ -244,7 +244,7 @@ def subscription(
 
 
 def connection(number: int, life: int = 0, error: str | None = None, **more: Any) -> Row:
-    """A life of a client's connection; with an error it was lost."""
+    """Return a row of the connections table: one life of a client's connection. ``error`` says why it was lost."""
     return {
         "connection": number,
         "life": life,
@@ -257,7 +257,7 @@ def connection(number: int, life: int = 0, error: str | None = None, **more: Any
 
 
 def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Row:
-    """Return an event's arrival at a subscription, ``latency_ns`` after it was due and read 10 µs later."""
+    """Return a delivery of an event, which arrives ``latency_ns`` after the event was due and is read 10 µs later."""
     arrival_ns = of["intended_ns"] + latency_ns
     return {
         "subscription": number,
@@ -272,7 +272,7 @@ def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Ro
 
 
 def pings(worker: int, way_ns: int, ahead_ns: int = 0, count: int = 200) -> list[Row]:
-    """Pings of a worker whose clock is ahead of the master's, one every 30 ms, which take ``way_ns`` each way."""
+    """Return rows of pings by a worker whose clock is ahead: one every 30 ms, which travels ``way_ns`` each way."""
     return [
         {
             "worker": worker,
@@ -286,12 +286,12 @@ def pings(worker: int, way_ns: int, ahead_ns: int = 0, count: int = 200) -> list
 
 
 def altered(of: Row) -> Row:
-    """Return the row which says that the content of a delivery is not what was sent."""
+    """Return the row of the table of altered deliveries for a delivery whose content is not what was sent."""
     return {name: of[name] for name in ("subscription", "publisher", "sequence", "arrival_ns")}
 
 
 def simple_run(folder: Path, **manifest: Any) -> Path:
-    """Three subscribers, ten events, all delivered."""
+    """Write a run with three subscribers and ten events, all of which were delivered."""
     events = [event(9, n, "/default/a", n * 50_000_000) for n in range(10)]
     subscriptions = [subscription(n, "/default/*", -1_000_000) for n in range(3)]
     deliveries = [delivery(e, s, 100_000 * (s + 1)) for e in events for s in range(3)]

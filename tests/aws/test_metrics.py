@@ -232,7 +232,7 @@ def test_the_window_is_every_minute_that_the_run_touched(
     ]
     run = analysis.load(simple_run(tmp_path / "run", target=AWS, phases=phases))
     found, _ = source_of(run, Access())
-    # The window includes one more minute, in which the run's last connections are closed.
+    # The window ends one minute after the drain phase, because the run's last connections are closed in that minute.
     assert (found.start_ns, found.end_ns) == (START, START + 3 * MINUTE)
     assert (found.api_id, found.region, found.namespaces) == ("api1", "eu-west-1", ("default",))
 
@@ -311,11 +311,11 @@ def test_both_counts_stand_side_by_side(run: Path) -> None:
             {
                 ("ConnectSuccess", SUM, None): {0: 3, 1: 1},
                 ("SubscribeSuccess", SUM, None): {0: 2},
-                # CloudWatch has a figure of the API and the same by namespace: only one of them may be
+                # CloudWatch has this metric for the whole API and also for each namespace: only one of the two may be
                 # counted.
                 ("PublishSuccess", SUM, None): {0: 8},
                 ("PublishSuccess", SUM, "default"): {0: 8},
-                # If there is no figure of the API, the sum of its namespaces is used.
+                # CloudWatch has this metric for namespaces only, so their sum is used for the API.
                 ("InboundMessages", SUM, "default"): {0: 10, 1: 4},
                 ("OutboundMessages", SUM, "default"): {0: 26},
                 ("PublishClientError", SUM, "default"): {0: 1},
@@ -338,12 +338,14 @@ def test_both_counts_stand_side_by_side(run: Path) -> None:
     assert both("SubscribeSuccess") == (2, 2, 0)
     assert rows["SubscribeSuccess"]["reasons"] == []
     assert both("PublishSuccess") == (5 + 3, 8, 0)
-    # There are ten events, one of which is two messages, and three probes.
+    # Ten events were published, one of which is so large that it counts as two messages. Three probes were published
+    # too.
     assert both("InboundMessages") == (10 + 1 + 3, 14, 0)
-    # There are nine events to two subscribers, one of which is two messages, and six probes.
+    # Nine events, one of which is so large that it counts as two messages, went to two subscribers. Six probes went out
+    # too.
     assert both("OutboundMessages") == (18 + 2 + 6, 26, 0)
     assert both("BroadcastEventSuccess") == (18 + 6, None, None)
-    # A point of one of two metrics is enough; without points of either, the sum is unknown.
+    # A sum of two metrics is known if CloudWatch has a data point of at least one of them.
     assert both("PublishClientError + PublishServerError") == (0, 1, 1)
     assert both("ConnectClientError + ConnectServerError") == (1, None, None)
     assert both("SubscribeClientError + SubscribeServerError") == (1, None, None)

@@ -1,4 +1,4 @@
-"""Test `loadgen verify` on a search: votes, figures, limits and fit follow from the trials' runs."""
+"""Test `loadgen verify` on a capacity search: its results and the curve fitted to them follow from the trials' runs."""
 
 import json
 import shutil
@@ -28,7 +28,10 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(autouse=True)
 def _reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recompute each trial's record only once; other tests verify the runs of trials."""
+    """Recompute each trial's record only once for all tests, because it takes long.
+
+    That a run's record is verified correctly is tested elsewhere.
+    """
     monkeypatch.setattr(capacity, "Reckoned", reckoned.once)
     monkeypatch.setattr(conduct, "load", loaded)
 
@@ -100,7 +103,7 @@ def test_the_command_says_that_a_search_agrees(search: Path) -> None:
 def test_searches_of_every_end_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
-    # With a precision of 0.2, a search has the same kinds of trials as with 0.05, but fewer trials.
+    # A precision of 0.2 saves time: the search has fewer trials than with 0.05, but of the same kinds.
     folder = made_up_search(tmp_path / "capacity-x", monkeypatch, precision=0.2, **more)
     assert verify(folder).disagreements == []
 
@@ -133,12 +136,12 @@ def test_a_search_that_ended_before_its_time_agrees(
     assert verify(tmp_path / "capacity-x").disagreements == []
 
 
-#: Values that a search is given, or that say where files are: they cannot be recomputed.
+#: Values in a search's record that cannot be recomputed: they were given to the search, or say where its files are.
 GIVEN = ("format", "made_by", "status", "request", "short_ns", "full_ns", "unit", "plan.start", "plan.proof")
 
 
 def test_any_value_that_was_changed_is_named(search: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs' own files are not changed here: other tests do that."""
+    """Change only values in the search's record; other tests change the files of runs."""
     monkeypatch.setattr(check, "verify", lambda *_: Verification())
     monkeypatch.setattr(capacity, "load_run", cache(load_run))
     whole = content_of(search)

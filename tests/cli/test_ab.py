@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long
 
 
 class Runs:
-    """Stands in for `loadgen run`: writes runs whose latency is ``said`` in ms, up to 0.4 % more."""
+    """A stand-in for `loadgen run`: it writes runs with a latency of ``said`` ms, plus up to 0.4 %."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -41,7 +41,7 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
     monkeypatch.setattr(compare, "_run", made)
-    # These tests pass latencies in place of arguments of `loadgen run`, so do not check the arguments.
+    # These tests pass a latency instead of the arguments of `loadgen run`. So turn off the check of the arguments.
     monkeypatch.setattr(variants, "problem", lambda said: None)
     return made
 

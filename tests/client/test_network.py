@@ -1,4 +1,4 @@
-"""Test the steps of `loadgen probe` below the service's protocol (DNS, TCP, TLS), on the loopback."""
+"""Test the steps DNS, TCP and TLS of `loadgen probe`, which come before the service's own protocol, on the loopback."""
 
 import socket
 import ssl
@@ -124,7 +124,7 @@ def test_a_server_without_tls_is_named() -> None:
 
 
 def serving(context: ssl.SSLContext) -> Callable[[socket.socket], None]:
-    """Return a function that does the server's part of a TLS handshake, then waits for a byte or the client's end."""
+    """Return a function that does the server's part of a TLS handshake, then waits until the client sends or closes."""
 
     def serve(peer: socket.socket) -> None:
         with peer, suppress(OSError), context.wrap_socket(peer, server_side=True) as wrapped:

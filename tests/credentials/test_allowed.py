@@ -81,9 +81,9 @@ def test_a_login_of_others_needs_permission_for_each_thing(
 
 
 def test_every_key_of_a_login_that_names_something_of_the_users_is_judged() -> None:
-    """A new key of a login must be listed here: does it name anything on the user's machine?"""
+    """Each key of a login is in `LOGINS`, if it names something on the user's machine, or else in ``harmless``."""
     harmless = {"mode", "profile", "region", "scope", "api_id", "flow", "user_pool", "rate_per_s"}
-    # These are a client's own values, which the scenario's author provides as data.
+    # The values of these keys are a client's own, which the scenario's author provides as data.
     harmless |= {"token", "username", "password"}
     judged = {key for said, _, _ in LOGINS for key in said}
     assert set(Login.model_fields) == judged | harmless

@@ -1,4 +1,4 @@
-"""Test the credentials of single clients: from data columns, minted, and fetched at a bounded rate."""
+"""Test credentials of single clients: taken from data columns, signed by the harness, and fetched at a limited rate."""
 
 import json
 import sys
@@ -106,7 +106,8 @@ def test_a_login_that_does_not_fit_together_is_one_sentence_without_a_secret(
 ) -> None:
     with pytest.raises(ValueError, match=sentence) as caught:
         Login.model_validate(said)
-    # Pydantic's own text quotes the input, but messages about a scenario use `msg` only (config.messages).
+    # The error's full text in Pydantic quotes the input. The harness's messages use only `msg` of each error
+    # (config.messages), so check that this has no secret.
     (error,) = caught.value.errors(include_input=False, include_url=False)  # type: ignore[attr-defined]
     assert SECRET not in error["msg"]
 
@@ -260,7 +261,7 @@ def test_each_client_fetches_its_token_once_and_it_is_renewed_before_it_expires(
         asked.append(values["p.i"])
         return FetchedToken(f"{values['p.i']}-{asked.count(values['p.i'])}", now[0] + 2.0)
 
-    # The test controls the clock, so that a busy machine renews nothing early.
+    # The test sets the clock, so that no token is renewed too early on a busy machine.
     now = [100.0]
     fetching = Fetching(fetch, "7", Pace(1000), clock=lambda: now[0])
     tokens = [fetching.token(number, {"p.i": f"u{number}"}) for number in range(5)]
@@ -298,7 +299,7 @@ def test_a_renewal_that_fails_is_told_by_the_client_and_the_old_token_stays() ->
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """Answers like a token endpoint; the path chooses the answer."""
+    """A stand-in for a token endpoint; the path of a request selects the answer."""
 
     asked: ClassVar[list[tuple[str, str, dict[str, list[str]], str | None]]] = []
 

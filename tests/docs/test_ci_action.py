@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from tests.docs.ci_step import run_step
 from tests.paths import REPO
 
-#: Writes its arguments to a file, leaves a run folder if told to, and exits with the code it is told.
+#: A stand-in for the `loadgen` command. It writes its arguments to a file, makes the run folder `$LEAVES` if that is
+#: set, and exits with the code `$ENDS`.
 COMMAND = """#!/bin/sh
 printf '%s\\n' "$@" > arguments
 if [ -n "$LEAVES" ]; then
@@ -25,7 +26,7 @@ exit "$ENDS"
 
 def step(tmp_path: Path, ends: int, leaves: str = "run-2", **inputs: str) -> tuple[int, dict[str, str], str]:
     """Run the action's script; return its exit code, its outputs and the job's summary."""
-    # The folder of an earlier step's run must not be taken for this one's.
+    # Left by an earlier step: the action must not take this folder for the one that its own run made.
     (tmp_path / "results" / "run-1").mkdir(parents=True)
     (tmp_path / "results" / "run-1" / "manifest.json").write_text("{}")
     return run_step(tmp_path, COMMAND, {"ENDS": str(ends), "LEAVES": leaves, **inputs})

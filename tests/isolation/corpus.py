@@ -168,7 +168,7 @@ _TOKENS = (
 
 
 def damaged(random: Random, messages: Sequence[bytes]) -> bytes:
-    """Return a message whole, cut, with bytes changed, added or removed, two messages as one, or noise."""
+    """Return a random message: unchanged, cut off, with altered bytes, or joined to another; or return random bytes."""
     message = bytearray(random.choice(messages))
     match random.randrange(8):
         case 0:
@@ -196,7 +196,7 @@ def damaged(random: Random, messages: Sequence[bytes]) -> bytes:
 
 
 def cut(random: Random, stream: bytes) -> list[bytes]:
-    """Return the stream in pieces, as single reads may return it."""
+    """Cut the stream at up to three random places, as if each piece came in a read of its own."""
     places = sorted(
         {random.randrange(len(stream) + 1) for _ in range(random.randrange(4))} | {0, len(stream)}
     )

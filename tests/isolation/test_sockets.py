@@ -92,7 +92,7 @@ def test_one_bad_message_is_counted_and_the_next_is_taken(
     name: str, kind: str, message: bytes, expected: str, example: str, tmp_path: Path
 ) -> None:
     of = KINDS[name]
-    # A binary frame, because a text frame with such bytes would end the connection.
+    # Use a binary frame: in a text frame, bytes that are not UTF-8 would end the connection.
     wire = frame(message, Opcode.BINARY) if of.framed else message
     with poller(kind):
         outcome = meet(tmp_path, name, lambda k: wire * (k == 5) + of.delivery(BAD, k), count=COUNT)
@@ -126,7 +126,7 @@ def test_a_broken_frame_ends_its_connection_at_once_and_is_named(
 
 
 class Panic(BaseException):
-    """Not a subclass of `Exception`, like the exception of a panic in Rust."""
+    """Derives from `BaseException`, not `Exception`, like the exception that a panic in Rust raises."""
 
 
 ERRORS = [
@@ -194,7 +194,7 @@ def test_an_error_in_ending_a_connection_is_reported_too(
             was, begun = getattr(owner, where), False
 
             def broken(*arguments: Any, **named: Any) -> Any:
-                # Fail only once: the bad client's connection is the first that ends.
+                # Fail only once. The connection of the client that gets the bad data is the first to end.
                 nonlocal begun
                 if begun:
                     return was(*arguments, **named)
@@ -251,7 +251,8 @@ def test_an_interrupt_goes_to_the_main_greenlet_and_the_sockets_are_read_on(
     assert len(caught) == 1
     assert type(caught[0]) is type(error)
     others_have_everything(outcome)
-    # The data being read is lost, so that connection ends. An interrupt is no failure of the harness.
+    # The interrupt loses the data that was just being read, so the connection `BAD` is ended. But it is not counted as
+    # a failure of the harness.
     assert outcome.ended == [BAD]
     assert [row["intent"] for row in outcome.rows("connections") if row["connection"] == BAD][-1] == (
         "harness failure"

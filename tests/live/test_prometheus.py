@@ -1,4 +1,4 @@
-"""Test the metrics: conventional names, exact values, no samples for unknown values; and the dashboard."""
+"""Test the Prometheus metrics (usual names, exact values, no samples for unknown values) and the Grafana dashboard."""
 
 import json
 import re
@@ -186,10 +186,10 @@ def test_the_dashboard_is_one_that_grafana_can_import() -> None:
         assert len(set(refs)) == len(refs) > 0
         for target in panel["targets"]:
             assert target["datasource"] == panel["datasource"]
-            # Arrived and expected deliveries are not counted at the same moment, so the difference of their rates may
-            # be negative.
+            # The counters of arrived and of expected deliveries are not read at the same moment, so the difference of
+            # their rates may be negative.
             assert "loadgen_measured_deliveries" not in target["expr"]
-            # Without this label, the dashboard would add up runs of different scenarios.
+            # Each query selects one scenario: otherwise the dashboard would add up runs of different scenarios.
             assert 'scenario="$scenario"' in target["expr"]
             assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= {
                 *variables,

@@ -1,4 +1,4 @@
-"""Record publishes row by row, as tests write them; the product records one row for several events."""
+"""Record publishes as one row for each event, as tests write them; the harness makes one row for several events."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from loadgen.measure.rows import EventRow
 
 
 def record(publish: Callable[..., None], row: EventRow) -> None:
-    """Record one event with `Recorder.publish`, or with the ``add`` of a buffer."""
+    """Record one event by calling ``publish``, which is `Recorder.publish` or the ``add`` of a buffer."""
     publish(*row[:10], [row.bytes], *row[11:])
 
 

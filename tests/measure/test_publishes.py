@@ -48,7 +48,7 @@ class Request(NamedTuple):
     cause: tuple[int, int, int] | None
 
     def rows(self) -> list[EventRow]:
-        """Return a row for each event, computed one by one."""
+        """Return one row for each event of the request, made without the code under test."""
         return [
             EventRow(
                 self.publisher,
@@ -81,7 +81,7 @@ _TIMES = st.integers(0, 2**62) | st.integers(0, 50)
 _TEXTS = st.sampled_from(["/default/a", "/default/b", "", "é \U0001f389", "10.0.0.1:443"]) | st.text(
     max_size=6
 ).filter(lambda text: text.isprintable())
-# Strategies are made once, because hypothesis examines each new one.
+# Make strategies only once, because hypothesis examines each new strategy.
 _GAPS = _or_none(st.sets(st.integers(0, 7)))
 _SIZES = [st.lists(st.integers(0, 2**31 - 1), min_size=count, max_size=count) for count in range(8)]
 _STATUSES = st.sampled_from(["accepted", "sent", "error", "unanswered", "unmade", "unsent"])
@@ -94,7 +94,7 @@ _CAUSES = _or_none(st.tuples(_INT32, _INT40, _INT32))
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Draw a request, with gaps for events that were not made, and refusals of any of its events."""
+    """Draw a publish request: some of its events may never have been made, and some may have been refused."""
     count, first = draw(_COUNTS), draw(_INT40)
     sequences: Sequence[int] = range(first, first + count)
     gaps = draw(_GAPS)
@@ -121,7 +121,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 def events_of(kind: Any, several: Sequence[Request]) -> Events:
-    """Record requests in a buffer of a kind, and return their events."""
+    """Record publish requests in a new buffer of class ``kind``, and return the events that it then holds."""
     made = kind()
     for one in several:
         refused = publishes.record(made.add, *one)
@@ -217,7 +217,7 @@ def test_a_request_that_cannot_be_recorded_leaves_no_trace(kind: Any, wrong: Any
 
 
 class Interrupted(BaseException):
-    """Stands in for an interrupt such as KeyboardInterrupt."""
+    """An exception that a test raises in place of an interrupt such as KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

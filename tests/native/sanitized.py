@@ -16,18 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: The compiler's flag, and the runtime libraries.
+#: The compiler's flag for a kind of sanitizer, and the runtime libraries that the sanitizer needs.
 MEMORY = ("-fsanitize=address,undefined", ("libasan.so", "libubsan.so"))
 THREADS = ("-fsanitize=thread", ("libtsan.so",))
 FLAGS = [
     "-O1", "-g", "-shared", "-fPIC", "-fno-omit-frame-pointer", "-fno-wrapv",
     "-Wall", "-Wextra", "-Werror",
-    # CPython's conventions cause these: unused arguments, casts of method types, tables that end with one
-    # NULL.
+    # CPython's conventions cause these three warnings: unused arguments, casts of method types, and tables that end
+    # with one NULL.
     "-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-missing-field-initializers",
 ]  # fmt: skip
-#: Tests that use the C part and take seconds; the test of arrivals (a packet capture) and that of the
-#: suspended generator are left out.
+#: Tests that use the C part. Two that take too long are left out: that of arrival times (a packet capture) and that of
+#: the suspended generator.
 TESTS = [
     "tests/native",
     "tests/protocol/mqtt/test_lane.py",
@@ -72,15 +72,15 @@ def environment(library: Path, log: Path, runtimes: Sequence[str]) -> dict[str, 
     return {
         **os.environ,
         "LD_PRELOAD": " ".join(map(runtime, runtimes)),
-        # No search for leaks, because CPython does not free all objects at its end;
-        # tests/native/test_faults.py looks for reference cycles that are never freed.
+        # Do not search for leaks, because CPython does not free all objects when it ends. tests/native/test_faults.py
+        # looks for reference cycles that are never freed.
         "ASAN_OPTIONS": f"detect_leaks=0:halt_on_error=1:abort_on_error=0:exitcode=99:log_path={log}",
         # The interpreter is not compiled with this sanitizer, so ignore what it does itself.
         "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:exitcode=99:log_path={log}",
         "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:exitcode=99:log_path={log}",
         # Allocate each object separately; else a use after free within CPython's pools is not noticed.
         "PYTHONMALLOC": "malloc",
-        # Fewer frames, unless set otherwise, because this is some five times slower than without a sanitizer.
+        # Compare fewer frames unless the variable is set, because a sanitizer makes the test some five times slower.
         "LOADGEN_FUZZ_FRAMES": os.environ.get("LOADGEN_FUZZ_FRAMES", "20000"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         VARIABLE: str(library),

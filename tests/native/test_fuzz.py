@@ -50,7 +50,7 @@ def test_a_frame_is_taken_as_python_takes_it_or_left() -> None:
         streamed += check_stream(batch, random) if streamed < counts.frames // 2 else 0
         if counts.frames >= FRAMES:
             break
-    # The frames reach both paths, and the fast path takes nearly all valid ones.
+    # Check that the frames are worth the test: they reach both paths, and the fast path takes nearly all valid frames.
     assert counts.valid > FRAMES / 60
     assert counts.valid_taken > 0.97 * counts.valid
     assert counts.checked_taken > 0.5 * counts.checked > FRAMES / 120
@@ -60,7 +60,7 @@ def test_a_frame_is_taken_as_python_takes_it_or_left() -> None:
 
 def test_a_bare_event_is_taken_as_python_takes_it_or_left() -> None:
     random = Random(SEED)
-    # The whole message is an event, as from nchan.
+    # A pattern that is only `{event}`: the whole message is the event, as nchan sends it.
     whole = native.Template("text", ("event",))
     taken = sound = 0
     for _ in range(FRAMES // 10):
@@ -92,5 +92,5 @@ def test_a_bare_event_is_taken_as_python_takes_it_or_left() -> None:
 def test_the_same_of_what_hypothesis_can_make_smaller(random: Random, stamps: Stamps) -> None:
     batch = [Made(changed(text, random), stamps, False) for _ in range(3) for text in valid(random, stamps)]
     check(batch, Counts())
-    # Leave out the thread, whose timing differs each time.
+    # Do not use the receive thread: its timing is different each time, and hypothesis must be able to repeat a failure.
     check_stream(batch, Random(random.getrandbits(16)), through_thread=False)

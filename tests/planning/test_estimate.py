@@ -69,7 +69,8 @@ def test_expected_deliveries_are_those_of_simulated_draws(data: dict[str, Any]) 
             assert publish is not None
             draw, due = publish.channels(), sum(1 for _ in publish.offsets_ns())
             requests += due
-            # Draw each client's channel many times, weighted by the number of its publishes.
+            # Draw a channel for each client many times and count the subscriptions that match it. Weight the mean by
+            # the number of the client's publishes.
             many = 200
             heard = []
             for _ in range(many):
@@ -198,7 +199,7 @@ def test_quotas_are_held_against_the_peak_of_the_load_profile() -> None:
 def test_how_far_a_scenario_can_grow_until_a_quota_binds() -> None:
     found = planned("cursors")
     use, factor = found.binding(lambda use: use.rate_headroom) or pytest.fail("nothing binds")
-    # The client publishes 20 events a second over a connection that allows 25.
+    # A client publishes 20 events a second over its connection, and the quota is 25.
     assert use.name == "publishes_per_connection_per_s"
     assert factor == pytest.approx(1.25)
     use, factor = found.binding(lambda use: use.clients_headroom) or pytest.fail("nothing binds")
@@ -219,7 +220,7 @@ def test_every_scenario_of_the_catalogue_fits_a_hundred_columns() -> None:
         assert "unknown: run `loadgen plan --calibrate`" in said
         assert "…" not in said, "a cell was cut off"
         assert json.loads(json.dumps(found.to_dict()))["scenario"] == entry.name
-        # Text that Markdown could interpret is escaped, and a hyphen could begin a list.
+        # Characters that mean something in Markdown are escaped. A hyphen is one of them, as it can begin a list item.
         assert markdown(found).startswith(f"### {entry.name}".replace("-", "\\-"))
 
 
@@ -323,8 +324,9 @@ def kept(tmp_path: Path) -> tuple[calibration.Calibration, Path]:
 
 def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -> None:
     found, path = kept(tmp_path)
-    # 36,000 more deliveries take 0.9 s more CPU time. So 4,000 take 0.1 s of the 0.12 s measured, and 0.02 s
-    # in 4 s remain for an idle process.
+    # "many subscribers" has 36,000 more deliveries than "few subscribers" and takes 0.9 s more CPU time. So the 4,000
+    # deliveries of "few subscribers" take 0.1 s of its 0.12 s. The other 0.02 s, out of 4 s, are what an idle process
+    # uses.
     assert found.cpu_s_per_delivery == pytest.approx(25e-6)
     assert found.idle_cpu_share == pytest.approx(0.005)
     assert found.cpu_s_per_http_publish == pytest.approx(1e-4)
@@ -334,7 +336,8 @@ def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -
     needs = estimate(
         resolve(load("broadcast", {"clients.audience.count": "5000"})), load_prices(), calibration=found
     ).needs
-    # 50,000 deliveries/s take 1.25 s of CPU time per second, and each process may use 0.595 s per second.
+    # 50,000 deliveries/s take 1.25 s of CPU time per second, and each process may use 0.595 s per second. So three are
+    # needed.
     assert needs.processes == 3
     assert needs.rss_bytes == pytest.approx(3 * 78_000_000 + 5000 * 20_000)
 

@@ -1,4 +1,4 @@
-"""Test how the resolved run is encoded, and the bounds that a worker checks."""
+"""Test how the resolved run is encoded for workers, and that a worker refuses values out of bounds in it."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def test_no_secret_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """Return the resolved run of `chat` as sent to a worker, with another value at one place."""
+    """Return the resolved run of `chat` as it is sent to a worker, but with ``value`` at ``path``."""
     plain = msgspec.msgpack.decode(
         msgspec.msgpack.encode(resolve(load("chat")).for_worker()), type=dict[str, Any]
     )

@@ -1,4 +1,4 @@
-"""Test a master's port with real sockets: admission, senders of messages, and attacks by strangers."""
+"""Test a master's ZeroMQ port with real sockets: who may connect, who sent a message, and attacks by strangers."""
 
 import os
 import socket
@@ -214,8 +214,7 @@ def test_a_message_of_endless_parts_is_ended_and_its_memory_given_back(
         assert 30 <= sent < 500
     until(lambda: port.connections.hoards)
     assert port.connections.hoards == {"127.0.0.1": 1}
-    # Another client from the same address, which has sent as much in messages that were read, is not
-    # affected.
+    # Another client from the same address is not affected. It has sent as much, but in messages that were read.
     for _ in range(50):
         steady.send(packed("blob", bytes(1 << 20)))
         gevent.sleep(0.002)
@@ -285,7 +284,8 @@ def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None
     client.close()
     assert b"not for others" not in heard
     assert KEYS.worker.secret not in heard
-    # Sending the same bytes again makes no connection, because the master's part of the handshake changes.
+    # Replaying the recorded bytes makes no connection, because the master's part of the handshake is different each
+    # time.
     with locked.tcp() as replay:
         replay.sendall(bytes(heard))
         gevent.sleep(0.3)
@@ -350,7 +350,7 @@ def test_a_worker_does_not_send_what_would_cost_its_connection(locked: Port) -> 
     assert [message.data for _, message in locked.got] == [b"small"]
     assert len(faults) == 1
     assert "which no master takes" in faults[0][2]
-    # The worker also checks messages of the master.
+    # The worker also checks what the master sends: a message that it cannot accept counts as a fault and is dropped.
     locked.socket.socket.send_multipart([b"w", b"\x91" * 5_000])
     locked.socket.socket.send_multipart([b"w", packed("hello", 3)])
     with gevent.Timeout(60):

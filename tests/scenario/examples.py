@@ -1,4 +1,4 @@
-"""A small valid scenario, into which tests put single mistakes."""
+"""A small valid scenario; each test of an error puts one mistake into it."""
 
 GOOD = """\
 version: 1

@@ -1,4 +1,4 @@
-"""Test planned behaviours: drawn from the seed, equal on every worker, and as many as requested."""
+"""Test planned behaviours such as churn: the seed determines them, and all workers agree on them and their number."""
 
 import tempfile
 from itertools import islice

@@ -47,7 +47,7 @@ FLAT = [(0, 0.25), (30, 0.25), (30, 1), (60, 1), (60, 0.5), (90, 0.5)]
         (SERIES, ", speed: 10", [(at / 10, load) for at, load in FLAT]),
         (SERIES, ", peak: 50%", [(at, load / 2) for at, load in FLAT]),
         (SERIES, ", between: lines", [(0, 0.25), (30, 1), (60, 0.5)]),
-        # Values are divided by the group's rate, 100/s.
+        # With `values: events/s`, the recorded values are divided by the group's rate of 100/s to get loads.
         (SERIES, ", values: events/s, between: lines", [(0, 0.1), (30, 0.4), (60, 0.2)]),
         (
             "\ufeff id , when , value \r\n1,2026-01-31T18:00:00Z,10\r\n\r\n2,2026-01-31T18:00:30Z,40\r\n"
@@ -78,7 +78,7 @@ def test_the_record_needs_the_file_no_more(tmp_path: Path) -> None:
             *publish_of(Clients(resolve(scenario)), number).offsets_ns()
         ]
     assert resolved["clients"]["writers"]["publish"]["profile"]["source"] == "rates.csv"
-    # The measurement is as long as the series: three rows of one second each.
+    # The measure phase is as long as the series in rates.csv: three rows of one second each.
     assert again.phases.measure_ns == 3 * SECOND
 
 

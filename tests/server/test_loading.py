@@ -1,4 +1,4 @@
-"""Test that importing aiohttp in a server loads no certificate authorities, and later TLS contexts do."""
+"""Test that importing aiohttp in a server loads no certificate authorities, but that later TLS contexts do."""
 
 import ssl
 
@@ -17,7 +17,7 @@ def test_a_context_made_meanwhile_trusts_nobody_and_later_ones_are_as_ever() -> 
     with without_authorities():
         context = ssl.create_default_context()
         assert context.cert_store_stats()["x509_ca"] == 0
-        # The context still demands a certificate, so every connection with it would fail.
+        # The context trusts no authority, but demands a valid certificate: every connection with it would fail.
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
     assert {name: getattr(ssl.SSLContext, name) for name in own} == own

@@ -1,4 +1,4 @@
-"""Test where `TextFrames` sends each frame: fast path, judge, library, or callback for whole frames."""
+"""Test where `TextFrames` sends each frame: fast path, `judge`, library, or the callback for whole frames."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ ENDED = Frame(Opcode.CONT, b"ment").serialize(mask=False)
 
 
 class FastPath:
-    """Takes a given number of bytes at each call, and keeps the arguments."""
+    """A stand-in for a fast path in C: each call takes a given number of bytes, and its arguments are kept."""
 
     def __init__(self, *takes: int) -> None:
         self._takes = list(takes)
@@ -36,7 +36,10 @@ class FastPath:
 
 
 class World:
-    """All receivers of frames; the library reports a fragmented message as open until its end."""
+    """A `TextFrames` with test doubles for all that it sends frames to.
+
+    The double for the library reports a fragmented message as open until its last fragment.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class World:
 
     @property
     def taken_whole(self) -> bool:
-        """True if the text of a frame that is read alone may bypass `TextFrames`."""
+        """True if the text of a read that is exactly one text frame may be passed on without calling `TextFrames`."""
         return self.frames.whole is not None
 
 
@@ -82,7 +85,7 @@ def test_plain_frames_are_not_judged_and_others_go_to_the_library_whole() -> Non
     assert world.texts == [(b"a", 10, 20), (b"", 10, 20)]
     assert world.library == [(PING, 10, 20), (binary(b"b"), 10, 20)]
     assert world.judged == [(0x89, 1, 1), (0x82, 1, 1)]
-    # An incomplete plain frame is not passed to `judge` either.
+    # A plain text frame is not passed to `judge`, even if it is incomplete.
     world.frames.feed(text(b"abc")[:3], 10, 20)
     assert len(world.judged) == 2
 
@@ -113,7 +116,7 @@ def test_a_frame_is_taken_whole_only_at_a_frames_beginning_and_outside_a_message
         world.frames.feed(data, 1, 2)
         assert world.taken_whole is whole
     assert world.messages == [b"a", b"a", b"b"]
-    # The library also got the text frame in between, and reports the end of the message.
+    # The library also got the text frame between the two fragments, and it reported that `ENDED` ends the message.
     assert [data for data, _, _ in world.library] == [BEGUN, text(b"x"), ENDED, PING]
 
 
@@ -137,7 +140,7 @@ def test_what_completes_a_frame_and_ends_with_it_is_the_fast_paths_with_the_read
     world.frames.fast_path = fast_path = FastPath(0, len(data), 0)  # type: ignore[assignment]
     world.frames.feed(data[:3], 10, 20)
     world.frames.feed(data[3:], 30, 40, 5, 6)
-    # The fast path is also called for the empty rest of the read, which costs little.
+    # Nothing of the read is left after the frame, but the fast path is called with it all the same. This costs little.
     assert fast_path.calls == [(data[:3], 10, 20, 0, 0), (data, 30, 40, 5, 6), (b"", 30, 40, 5, 6)]
     assert world.messages == []
 
@@ -147,11 +150,12 @@ def test_within_a_message_in_parts_the_fast_path_is_not_asked() -> None:
     world.frames.fast_path = fast_path = FastPath(0, 0)  # type: ignore[assignment]
     world.frames.feed(BEGUN, 1, 2)
     world.frames.feed(text(b"x"), 1, 2)
-    # `judge` gets the header of an incomplete frame that cannot be taken, before the rest has arrived.
+    # Inside a fragmented message, a text frame is an error. `judge` gets its header even before the rest has arrived.
     world.judged.clear()
     world.frames.feed(text(b"xyz")[:3], 1, 2)
     assert world.judged == [(0x81, 3, 3)]
-    # The fast path was asked only about the first fragment, before a message was open, and did not take it.
+    # The fast path was asked only about `BEGUN`, the first fragment, and refused it. While a fragmented message is
+    # incomplete, the fast path is not asked.
     assert [call[0] for call in fast_path.calls] == [BEGUN]
     assert [data for data, _, _ in world.library] == [BEGUN, text(b"x")]
 
@@ -160,7 +164,7 @@ def test_what_is_judged_bad_is_not_waited_for_and_ends_the_stream() -> None:
     world = World(judge=lambda first, second, length: first == 0x82)
     whole = binary(b"b" * 300)
     world.frames.feed(text(b"a") + whole[:4], 1, 2)
-    # The header has two bytes, followed by two bytes of length.
+    # The frame's first two bytes, then its length, which the next two bytes hold.
     assert world.judged == [(0x82, 126, 300)]
     assert world.library == []
     assert not world.taken_whole

@@ -128,7 +128,8 @@ def test_arrivals_are_the_kernels_and_those_of_the_end_of_a_read(inlet_kind: str
         reader.until(BODY * 5)
     for arrival_ns, read_ns in zip(reader.arrivals, reader.reads, strict=True):
         assert 0 <= read_ns - arrival_ns < 2_000_000_000
-        # If a read ends with a segment, the arrival of an event that ends there is exact.
+        # An uncertain arrival is an `Arrival`. If the read ends with a whole TCP segment, an event that ends there
+        # arrived at an exactly known time.
         if isinstance(arrival_ns, Arrival):
             assert not isinstance(end_of(arrival_ns), Arrival)
 

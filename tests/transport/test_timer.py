@@ -22,7 +22,7 @@ BETWEEN_NS = 1_790_000_000_000_000_000
 
 
 class Kernel:
-    """Stands in for `TimerFd` and both clocks; time passes only in `fire`."""
+    """A stand-in for `TimerFd` and for both clocks, on which time passes only in `fire`."""
 
     def __init__(self) -> None:
         self.steady_ns = 1_000_000
@@ -48,7 +48,7 @@ class Kernel:
         os.close(self._other)
 
     def fire(self, timer: PreciseTimer, late_ns: int = 0) -> None:
-        """Let the timer expire at the time set, and let the hub process that ``late_ns`` later."""
+        """Let the kernel's timer expire at its time, and the hub notice it ``late_ns`` later."""
         self.steady_ns = max(self.steady_ns, self.armed_ns) + late_ns
         self.armed_ns, self.readable = 0, True
         gevent.get_hub().loop.run_callback(timer._on_readable)
@@ -86,7 +86,7 @@ WAITS_NS = st.lists(st.integers(1, 50) | st.integers(1, 10_000_000), min_size=1,
 def test_each_wakes_at_the_first_firing_that_is_not_before_its_time(
     kernel: Callable[[], tuple[Kernel, PreciseTimer]], sleepers: list[list[int]], late_ns: list[int]
 ) -> None:
-    """Greenlets wake in the order of their times, or of their waits' beginning if the times are equal."""
+    """Greenlets wake in the order of their due times; of equal ones, first those that began to wait first."""
     world, timer = kernel()
     waiting: dict[int, tuple[int, int]] = {}
     woken: list[int] = []
@@ -162,8 +162,7 @@ def test_a_greenlet_killed_while_it_waits_disturbs_nobody(
     killed.kill()
     assert killed.dead
     assert len(timer._due) == 1
-    # The timer was set for the killed greenlet. When it fires it wakes none, and is then set for the other
-    # one.
+    # The timer is still set for the killed greenlet. When it fires, it wakes no greenlet and is set for the other one.
     world.fire(timer)
     assert not other.dead
     assert world.now_ns() == due_ns
@@ -184,7 +183,7 @@ def test_a_time_that_is_past_does_not_wait(
 
 @pytest.mark.parametrize("wait_ns", [999_999_999, 1_000_000_001, 3_600 * 10**9 + 7])
 def test_the_kernel_is_set_to_the_nanosecond(wait_ns: int) -> None:
-    """The kernel itself reports the time left, so this test does not depend on a clock."""
+    """The kernel itself says how much time is left until the timer fires, so the test need not measure the wait."""
     timer = TimerFd()
     at_ns = time.monotonic_ns() + wait_ns
     timer.arm(at_ns)
@@ -215,7 +214,8 @@ def test_by_the_real_kernel_greenlets_wake_in_order_and_never_early() -> None:
     numbers = [7, 3, 9, 1, 5, 0, 8, 2, 6, 4]
     gevent.joinall([gevent.spawn(sleeper, number) for number in numbers], timeout=60)
     assert woken == sorted(numbers)
-    # The clocks are read one after the other, so a microsecond too early is not an early wake-up.
+    # The timer's clock and `now_ns` are not read at the same moment. So a wake-up that seems up to 50 µs early is
+    # accepted.
     assert min(early) > -50_000
     timer.close()
 

@@ -116,7 +116,7 @@ def test_the_receive_stamp_is_the_kernels_and_not_the_time_of_the_read(
     wait_for(lambda: handler.named("on_event"))
     ((_, _, arrival_ns, read_ns),) = handler.named("on_event")
     if inlet_kind == "native":
-        # The native path's thread reads meanwhile.
+        # The blocked event loop does not matter here: the native path reads in a thread of its own.
         assert arrival_ns <= read_ns < awake_ns
     else:
         assert read_ns - arrival_ns > 150_000_000
@@ -172,7 +172,7 @@ def test_a_server_that_never_answers_the_upgrade_is_given_up() -> None:
 
 @pytest.fixture
 def echo_url() -> Any:
-    """Run a server made with another library, which fragments messages, pings and sends much."""
+    """Yield the URL of an echo server (from the `websockets` library) that fragments, pings or closes when told to."""
 
     def handle(connection: ServerConnection) -> None:
         for message in connection:
@@ -226,7 +226,7 @@ def test_what_the_socket_does_not_take_at_once_is_sent_later_and_in_order(echo_u
     )
     connection.open(5)
     for _ in range(40):
-        connection.send(b"y" * 500_000)  # the server ignores these messages, but has to read them
+        connection.send(b"y" * 500_000)  # the server reads these messages and does nothing with them
     connection.send(b"fragments")
     wait_for(lambda: texts)
     assert texts == [b"one two three"]
@@ -317,7 +317,8 @@ def test_frames_that_come_along_with_the_upgrade_are_not_lost(how: str) -> None:
         )
         connection.open(10)
         wait_for(lambda: len(received) == 3)
-        # If the answer was torn, the library reads the frames; otherwise our own parser does.
+        # If the answer to the upgrade arrived in pieces, the websockets library reads the frames; otherwise our own
+        # parser does.
         assert (connection._frames is None) is (how == "torn")
         connection.abort()
         thread.join()

@@ -1,4 +1,4 @@
-"""Test a client from its turn in the ramp to the end: when it connects again, and how it ends."""
+"""Test a client's whole time in a run: when it first connects, when it connects again, and how it ends."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ PATIENCE_S = 60
 
 
 class Connection:
-    """A simulated connection; a test gives the error of each attempt that fails."""
+    """A stand-in for `ClientConnection`; a test gives the error with which each failing attempt to connect ends."""
 
     latest: "Connection"
 
@@ -67,7 +67,7 @@ class Connection:
 
 
 class Playing:
-    """One client that only subscribes, and its run."""
+    """One client that only subscribes, with the run to which it belongs."""
 
     def __init__(
         self,
@@ -99,7 +99,8 @@ class Playing:
         wait_ns = first_ms * 1_000_000 or 1
         behaviour = Behaviour(ReconnectPlan(wait_ns, wait_ns, False, again, "s"))
         plan = ClientPlan(1, "g", 1, PLANS, None, 0, behaviour)
-        #: Functions that the client has given to the test; each ends the client while it rests.
+        #: A client that plays without a greenlet gives a function to its caller, here the test; calling it ends the
+        #: client.
         self.ends: list[Callable[[], None]] = []
         play = Client(self.run, plan, code).play
         self.greenlet = gevent.spawn(play, self._rest) if rests else gevent.spawn(play)

@@ -22,7 +22,7 @@ from tests.users.test_publishing import Quiet
 
 
 class Sender:
-    """Keeps requests; the test says when a connection takes one and how it is answered."""
+    """A stand-in for connections: it keeps the publish requests; the test says when each is sent and answered."""
 
     def __init__(self) -> None:
         self.given: list[tuple[str, str, MakeEvents, OnOutcome]] = []

@@ -21,8 +21,8 @@ _NS_PER_S = 1_000_000_000
 def load_of(run: ResolvedRun, month: Month | None = None, handlers: frozenset[Handler] = frozenset()) -> Load:
     """Return the load of a resolved scenario: a month at the mean load of its measure phase, and one run.
 
-    Channels are the distinct patterns that are subscribed to. If user code decides what clients do, only the length of
-    the month is known.
+    The number of channels is that of the distinct patterns in all subscriptions. If user code decides what clients do,
+    only the length of the month is known.
     """
     planned, seen, loads = replies.planned(run)
     month = month or Month()
@@ -83,7 +83,8 @@ def _streams(run: ResolvedRun, loads: Sequence[GroupLoad]) -> list[Stream]:
 
 
 def _number(value: float) -> Fraction:
-    # A float is exact to 15 digits at most, so a fraction with a small denominator loses nothing and is quick.
+    # Use a small denominator, because arithmetic with such fractions is quick. Nothing is lost: a float is exact to 15
+    # digits at most.
     return Fraction(value).limit_denominator(10**9)
 
 

@@ -22,7 +22,7 @@ UNKNOWN: Final = "unknown"
 _COSTS: Final = ("service", "a run", "an hour", "a month", "its own part", "backend", "data out", "certainty")
 _QUOTAS: Final = ("service", "binds first", "asked", "quota", "share", "source", "connecting all takes")
 _ROOM: Final = ("until a quota binds", *(f"{axis} ×" for axis in AXES))
-#: Words shown for some certainties of costs; the others are shown as they are.
+#: Other words for some of the certainties of costs; those not listed are shown as they are.
 _CERTAINTIES: Final = {"weak": "weak source", "assumed": "assumes"}
 _CROSSINGS: Final = ("as this grows", "at", "cheaper below", "cheaper above", "a month there", "remark")
 _UNITS: Final[dict[Axis, str]] = {
@@ -38,7 +38,7 @@ Row = tuple[str, ...]
 
 
 def to_dict(load: Load, costings: Sequence[Costing], found: Sequence[Crossing]) -> dict[str, Any]:
-    """Return everything as JSON values; null means unknown."""
+    """Return the load, the services' costs and the points where two costs cross, as JSON values; null means unknown."""
     return {
         "format": FORMAT,
         "load": {
@@ -61,7 +61,8 @@ def print_services(
     for columns, rows in tables(costings, found):
         if not rows:
             continue
-        # A crossing is identified by its first two columns, so each part of a divided table repeats both.
+        # A table that is too wide is printed in parts. Each part repeats the columns that identify a row: the first two
+        # in the table of crossings, where two costs are equal.
         keys = 2 if columns == _CROSSINGS else 1
         for part in fitted(columns, rows, console.width, _NAMES, keys):
             table = Table(box=None, pad_edge=False, header_style="bold")
@@ -75,7 +76,7 @@ def print_services(
         note(console, Text(line, "dim"))
 
 
-#: Columns with names of services and their offers.
+#: Titles of the columns that hold names of services or of their offers.
 _NAMES: Final = frozenset({"service", "until a quota binds", "cheaper below", "cheaper above"})
 _LEFT: Final = frozenset(
     {

@@ -32,7 +32,7 @@ _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
 
 class LoginDialect(Dialect):
-    """A dialect that hides the last credentials sent, if a message of the service repeats them."""
+    """A dialect that also hides the credentials last sent, wherever a message of the service repeats them."""
 
     #: The secrets that were sent last, by the names of their headers or parameters.
     sent: Mapping[str, str] = _NOTHING_SENT
@@ -98,7 +98,7 @@ class ApiGatewayService(GenericService):
         return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the handshake with the login's headers, and the size of a frame (32 KB) for long messages."""
+        """Return the handshake: the login's headers, and the size of the frames (32 KB) into which messages are cut."""
         headers: Mapping[str, str] = {}
         resource, login, shape = self._api.path, self._login, self._api.shape
         sent: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""SigV4 signatures of requests to API Gateway (service `execute-api`), which botocore makes."""
+"""SigV4 signatures, made by botocore, of requests to API Gateway (service `execute-api`)."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from graphql import FragmentDefinitionNode, OperationDefinitionNode, SelectionSetNode
 
-#: Names of the documents' variables for a channel and an event.
+#: The GraphQL variables that hold the channel and the event in the mutation and the subscription.
 CHANNEL: Final = "channel"
 DATA: Final = "data"
 #: The names and types in the schema that AWS's console makes for "Create a real-time API".
@@ -39,21 +39,21 @@ class OperationsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The documents of mutation and subscription, and the place of the result in their answers."""
+    """The GraphQL documents of a mutation and a subscription, and where their answers hold the result."""
 
     mutation: str
     subscription: str
     result: str
     """The response key of the mutation's only field."""
     event_at: tuple[str, ...]
-    """The response keys that lead from `payload.data` of a `data` message to the text of the event."""
+    """The keys that lead to the text of an event, from the `payload.data` that AppSync sends for it."""
 
     def mutation_body(self, channel: str, event: str) -> bytes:
         """Return the body of the HTTP request that publishes an event."""
         return _encode({"query": self.mutation, "variables": {CHANNEL: channel, DATA: event}})
 
     def start_data(self, channel: str) -> str:
-        """Return the text for `payload.data` of a `start`, which an IAM signature covers."""
+        """Return the text that goes into `payload.data` of a `start` message, and into its signature with IAM."""
         return _encode({"query": self.subscription, "variables": {CHANNEL: channel}}).decode()
 
     def describe(self) -> str:
@@ -62,7 +62,7 @@ class Operations:
 
 
 def by_names(names: Mapping[str, str]) -> Operations:
-    """Return the operations of a schema like the console's; ``names`` replace some of `DEFAULTS`.
+    """Return operations for a schema like the one that AWS's console makes; ``names`` replace some of `DEFAULTS`.
 
     Raises:
         OperationsError: a name is not a GraphQL name, or a type is not the name of a type.

@@ -47,7 +47,7 @@ class Opening:
 
     @property
     def holds(self) -> bool:
-        """True if received messages must be held until the subscription that the URL makes has an id."""
+        """True while received messages must be held: the URL itself makes the subscription, which has no id yet."""
         return bool(self.steps) and self.steps[0] is HOLD
 
     def begin(self) -> list[bytes]:
@@ -81,7 +81,10 @@ class Opening:
         self._held.append((message, arrival_ns, read_ns))
 
     def release(self, receive: OnMessage) -> None:
-        """End the opening and pass the held messages to ``receive``; call it once the URL's subscription has its id."""
+        """End the opening and pass the held messages to ``receive``.
+
+        If the URL itself makes a subscription, call this only after the subscription has got its id.
+        """
         self.steps.clear()
         held, self._held = self._held, []
         for message in held:

@@ -81,7 +81,7 @@ class GenericSession(Resumable):
                 self._parser, names, self._receive_message, handler, dialect.shown, dialect.redacted
             )
 
-    # The following methods continue an event stream.
+    # The following methods serve to reconnect an event stream where it broke off.
 
     @property
     def retry_s(self) -> float | None:
@@ -109,7 +109,7 @@ class GenericSession(Resumable):
 
     @property
     def early_delivery(self) -> str | None:
-        """None, since a protocol file cannot forbid deliveries before the answer to the subscribe."""
+        """None: deliveries may arrive before the answer to the subscribe, as a protocol file cannot forbid it."""
         return None
 
     @property
@@ -135,7 +135,7 @@ class GenericSession(Resumable):
         return frames
 
     def awaits(self) -> str:
-        """Return the step of the opening that waits for the service, or an empty text if none does."""
+        """Return which step of the opening the client is at and what message it waits for, or an empty text if none."""
         expected = self._opening.expected
         return "" if expected is None else f"{self._place_of(expected)} expects {expected.written!a}"
 
@@ -222,7 +222,8 @@ class GenericSession(Resumable):
             self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, lambda: self._dialect.shown(message))
             return
         except UNREADABLE:
-            # A value taken out of JSON is encoded again, and may be nested too deeply for the encoder.
+            # A value taken from a JSON message, such as the event, is encoded again. If it is nested too deeply, the
+            # encoder fails.
             self._handler.on_undecodable(unreadable.UNKNOWN_FORM, lambda: self._dialect.shown(message))
             return
         if unasked:
@@ -231,7 +232,10 @@ class GenericSession(Resumable):
             self._handler.on_undecodable(unreadable.UNDESCRIBED, lambda: self._dialect.shown(message))
 
     def _on_opening(self, unit: Unit, message: Message, arrival_ns: int) -> bool:
-        """Process a message during the opening; return False for a message that may come at any time."""
+        """Process a message that arrives during the opening.
+
+        Return False if it is not part of the opening, and so has to be processed like any later message.
+        """
         expected = self._opening.expected
         if expected is None:
             return False

@@ -51,7 +51,10 @@ class MqttSession:
     def __init__(
         self, handler: SessionHandler, client_id: str, use: Use, memory: Memory | None = None
     ) -> None:
-        """With a ``memory``, the client's session outlives the connection; all its connections share ``client_id``."""
+        """If ``memory`` is given, the client's MQTT session outlives the connection.
+
+        All connections of the client must then have the same ``client_id``.
+        """
         self._handler, self._use, self._memory = handler, use, memory
         self._reader: PacketReader = use.wire.reader
         ids = PacketIds(0 if memory is None else memory.last_id)
@@ -67,22 +70,25 @@ class MqttSession:
 
     @property
     def timeout_ns(self) -> int | None:
-        """1.5 times the keep alive, within which the broker must answer our pings; known once connected."""
+        """Time within which the broker must answer the client's pings; known once connected.
+
+        It is 1.5 times the keep alive.
+        """
         return self._connecting.timeout_ns
 
     @property
     def early_delivery(self) -> str | None:
-        """None: a broker may send deliveries before the SUBACK (MQTT 5, 3.8.4), so they are no deviation."""
+        """None: deliveries before the SUBACK are no deviation, as a broker may send them (MQTT 5, 3.8.4)."""
         return None
 
     @property
     def most_unanswered(self) -> int:
-        """The broker's receive maximum, or 0 (any number) at QoS 0, which has no answers."""
+        """Maximum number of unanswered publishes; 0 at QoS 0, which has no answers and so no limit."""
         return self._outgoing.receive_max if self._use.settings.qos else 0
 
     @property
     def keepalive_ns(self) -> int | None:
-        """The interval of our pings, or None for never."""
+        """The interval between the client's pings, or None if it never pings."""
         return self._connecting.keepalive_ns
 
     def opening(self) -> Sequence[bytes]:
@@ -90,7 +96,7 @@ class MqttSession:
         return (self._connecting.request(),)
 
     def awaits(self) -> str:
-        """Return an empty text: no detail is needed, as the opening can wait only for the CONNACK."""
+        """Return an empty text: an opening can only be waiting for the CONNACK, so errors need no detail on it."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -100,7 +106,10 @@ class MqttSession:
         return packet
 
     def unsubscribe(self, subscription_id: str) -> bytes:
-        """Return an UNSUBSCRIBE; late messages belong to this subscription until its filter is subscribed again."""
+        """Return an UNSUBSCRIBE.
+
+        Messages that still arrive belong to this subscription until its topic filter is subscribed again.
+        """
         return self._subscribing.unsubscribe(subscription_id)
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
@@ -119,7 +128,7 @@ class MqttSession:
         """Return C code that processes this connection's PUBLISH packets, or None if events have checksums."""
         if place.checked:
             return None
-        # The first byte of a frame that carries packets, or 0 if there are no frames.
+        # Over a WebSocket, packets come in binary frames; over TCP, without frames.
         stream = native.BINARY_FRAMES if self._use.websocket else native.NO_FRAMES
         lane = native.PacketFastPath(rows, place.tokens, stream, self._use.settings.properties)
         self._subscribing.fill(lane, numbers)
@@ -131,7 +140,7 @@ class MqttSession:
         return None
 
     def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Process any part of the stream; the answers to all its messages are sent together."""
+        """Process received bytes, which may begin and end inside a packet; send all answers to them together."""
         if self._ended:
             return
         if self._partial is not None:

@@ -18,7 +18,7 @@ NO_SUBSCRIBE: Final = "a SUBACK belongs to no SUBSCRIBE"
 class Subscribing:
     """The subscriptions of one connection.
 
-    With a ``memory``, the subscriptions are kept for the next connection.
+    With a ``memory``, the client's next connection takes the subscriptions over.
     """
 
     __slots__ = ("_handler", "_ids", "_memory", "_use", "_waiting", "topics")
@@ -27,7 +27,7 @@ class Subscribing:
         self._handler, self._use, self._memory, self._ids = handler, use, memory, ids
         #: Finds the subscription that a message belongs to.
         self.topics = Subscriptions()
-        #: The subscription that each unanswered SUBSCRIBE requests, by packet id.
+        #: For each SUBSCRIBE without an answer so far: the id of its subscription, by the packet's id.
         self._waiting: dict[int, str] = {}
         ids.skip(self._waiting)
 
@@ -43,7 +43,10 @@ class Subscribing:
         return wire.subscribe(packet_id, topic_filter, qos=settings.qos, retained=settings.retain)
 
     def unsubscribe(self, subscription_id: str) -> bytes:
-        """Return an UNSUBSCRIBE; late messages belong to this subscription until its filter is subscribed again."""
+        """Return an UNSUBSCRIBE.
+
+        Messages that still arrive belong to this subscription until its topic filter is subscribed again.
+        """
         return self._use.wire.unsubscribe(self._ids.next(), self.topics.filter_of(subscription_id))
 
     def acknowledged(self, packet: Any, arrival_ns: int) -> None:
@@ -70,7 +73,7 @@ class Subscribing:
                 self._handler.on_service_error(f"an unsubscribe failed: {words(code, packet.reason_str)}")
 
     def fill(self, lane: PacketFastPath, numbers: Mapping[str, int]) -> None:
-        """Tell ``lane``, C code that processes deliveries, each topic and its subscription's number in ``numbers``."""
+        """Give ``lane``, the C code for deliveries, each topic with the number of its subscription in ``numbers``."""
         exact, below = self.topics.by_topic()
         for topic, subscription_id in exact.items():
             lane.add(topic, numbers.get(subscription_id))

@@ -51,7 +51,8 @@ def validate_subscribe(channel: str) -> str:
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        TopicError: the channel is not a valid topic, or has a wildcard anywhere but as the last of several segments.
+        TopicError: the channel is not a valid topic, or has a wildcard that is not its last segment or is its only
+            segment.
     """
     normal = normalise(channel)
     group, pattern = shares.split(normal)
@@ -77,7 +78,7 @@ def matches(pattern: str, channel: str) -> bool:
 
 
 def topic_of(channel: str) -> str:
-    """Return the topic of a channel, or for a pattern the topic filter that its messages' topics match."""
+    """Return the topic of a channel, or the topic filter of a pattern, without the group of a shared subscription."""
     topic = shares.pattern_of(normalise(channel))[1:]
     return topic[:-1] + "#" if topic.endswith("/*") else topic
 
@@ -101,10 +102,10 @@ class Subscriptions:
         self._filters: dict[str, str] = {}
 
     def add(self, topic_filter: str, subscription_id: str, subscribed: str | None = None) -> None:
-        """Deliver messages that match the topic filter to a subscription from now on.
+        """From now on, deliver messages whose topic matches the topic filter to this subscription.
 
-        ``subscribed`` is the topic filter in the SUBSCRIBE, or None if it is ``topic_filter``. They differ for a shared
-        subscription, whose filter in the SUBSCRIBE begins with `$share` and the group.
+        ``subscribed`` is the topic filter in the SUBSCRIBE, or None if it equals ``topic_filter``. The two differ for a
+        shared subscription, whose filter in the SUBSCRIBE begins with `$share` and the group.
         """
         self._filters[subscription_id] = topic_filter if subscribed is None else subscribed
         if topic_filter.endswith("/#"):

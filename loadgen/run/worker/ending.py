@@ -19,12 +19,12 @@ from loadgen.run.worker.status import StatusReports
 from loadgen.run.worker.troubles import Troubles
 from loadgen.run.worker.users import Users
 
-#: Time limit for users to close their connections.
+#: At the end of the run, the longest wait (s) until all simulated users have closed their connections.
 _CLOSE_S: Final = 10.0
 
 
 class Stoppable(Protocol):
-    """The method of a worker's `Readiness` that `Ending` calls."""
+    """What `Ending` needs of a worker's `Readiness`: a method to stop it."""
 
     def stop(self) -> None:
         """Stop probing and close the connections."""
@@ -72,7 +72,8 @@ class Ending:
         self._patience_s = PATIENCE_S
         #: The reason why this worker left before the end of the run, or None.
         self._left: str | None = None
-        #: Set when the worker's spool, its rows on disk, is complete and, if necessary, transferred.
+        #: An event that is set once all the worker's rows are in its spool on disk, and the master has them if it needs
+        #: a copy.
         self.finished = Event()
 
     def begin(self, drain_ns: int) -> None:
@@ -100,8 +101,8 @@ class Ending:
     def _finish(self, drain_ns: int) -> None:
         self._clock.sleep(drain_ns / 1e9)
         if self._time.apart:
-            # This ping bounds the clock offset up to the last arrival. Its answer comes while the clients close their
-            # connections.
+            # The clock offset is known only up to the last ping, so ping once more after the last arrival. The answer
+            # comes while the clients close their connections.
             self._time.ping()
         self._barriers.over.set()
         if not self._users.wait_until_gone(_CLOSE_S):

@@ -33,10 +33,10 @@ class OwnLogins:
         report_error: Callable[[str, bool], None],
         on_note: Callable[[str], None],
     ) -> None:
-        """``on_note`` is called with notes for the user; the other arguments are those of `makers`.
+        """``on_note`` is called with notes for the user; for the other arguments see `makers`.
 
         Raises:
-            CredentialError: as `makers`.
+            CredentialError: in the same cases as in `makers`.
         """
         self._run, self._service = run, service
         self._progress, self._report_error, self._on_note = progress, report_error, on_note
@@ -48,8 +48,8 @@ class OwnLogins:
             workers=workers,
             on_trouble=self._on_trouble,
         )
-        #: Services with their credentials: by client number if the client has its own login, and by group name if the
-        #: clients of a group share a login.
+        #: Services with credentials: in `_services` by the number of a client with its own login, in `_common` by the
+        #: name of a group whose clients share a login.
         self._services: dict[int, Service] = {}
         self._common: dict[str, Service] = {}
         #: Names of the clients whose tokens are fetched, and so have to be renewed.
@@ -107,7 +107,7 @@ class OwnLogins:
             self._report_error(f"{count:,} clients, the latest being {name_of(client)}: {told}", True)
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Report ``told``, a sentence about a client that has its own login."""
+        """Report a client that has its own login; the sentence ``told`` says what happened to it."""
         sentence = f"{name_of(client)}: {told}"
         self._report_error(sentence, False)
         self._on_note(sentence)
@@ -137,7 +137,7 @@ def own_logins(
     report_error: Callable[[str, bool], None],
     on_note: Callable[[str], None],
 ) -> OwnLogins:
-    """Return the logins of a worker's clients; raises RunError if they cannot be used here."""
+    """Return the logins of a worker's clients; raises RunError if this worker cannot use them."""
     try:
         return OwnLogins(
             begin.run,

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class LambdaAuthorizer:
-    """Asks a callable and caches its answer for `ttl_s` seconds, or for the answer's own `ttlOverride`.
+    """Calls a Lambda authorizer and caches its answer for `ttl_s` seconds, or for the answer's own `ttlOverride`.
 
     The cache key is token, operation and channel. AWS may use the token alone (unknown), so do not rely on an answer
     being reused for another operation or channel.
@@ -51,7 +51,10 @@ class LambdaAuthorizer:
         self._cache: OrderedDict[_Key, tuple[float, bool, Identity]] = OrderedDict()
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """Return True for any `Authorization`; `access` tries the authorizers of IAM and tokens first."""
+        """Return True if the credentials have any `Authorization`.
+
+        IAM signatures and tokens are in that header too, so `access` tries their authorizers first.
+        """
         return "authorization" in credentials
 
     async def authorize(self, request: AuthorizationRequest) -> Identity:

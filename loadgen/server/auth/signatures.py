@@ -63,10 +63,10 @@ class Signature:
 
     @classmethod
     def read(cls, authorization: str) -> Self:
-        """Return the header's parts, which may be in any order and have any space between them.
+        """Return the parts of the `authorization` header, which may be in any order and separated by any white space.
 
         Raises:
-            SignatureError: the header is of another algorithm, or a part is missing, repeated or malformed.
+            SignatureError: the header names another algorithm, or a part is missing, repeated or malformed.
         """
         algorithm, _, rest = authorization.partition(" ")
         if algorithm != ALGORITHM or len(authorization) > _AUTHORIZATION_MAX_CHARACTERS:
@@ -171,7 +171,7 @@ def _encoded(text: str) -> str:
 
 
 class _Verifier(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer, restricted to the headers that the client has signed."""
+    """botocore's signer, changed to sign only the headers that the client has signed."""
 
     def headers_to_sign(self, request: Any) -> Any:
         return request.headers

@@ -55,7 +55,7 @@ class SocketEndpoint:
             return refusal(refused.status)
         connection_id = new_id()
         try:
-            # Answer the handshake only after the backend has answered, as API Gateway does.
+            # As in API Gateway, the handshake is answered only after the backend has answered `$connect`.
             answer = await gateway.backend.invoke("$connect", connection_id, subject=subject)
         except BackendGoneError:
             return refusal(500)
@@ -101,7 +101,11 @@ class SocketEndpoint:
         )
 
     def _authorize(self, request: web.Request) -> str | None:
-        """Return the user that `$connect` was authorized for, or None; raises RefusedError."""
+        """Check the credentials of a `$connect` request; return its user, or None if its credentials name none.
+
+        Raises:
+            RefusedError: the credentials are not accepted.
+        """
         of = as_request(request)
         if self._gateway.options.authorizer == "custom":
             return token_subject(of, self._api_key, self._users)
@@ -111,7 +115,7 @@ class SocketEndpoint:
 
 
 def as_request(request: web.Request, body: bytes = b"") -> Request:
-    """Return an HTTP request in the form that the authorization checks."""
+    """Convert an aiohttp request to a `Request`, from which the authorization is checked."""
     headers = {
         name.lower(): value
         for name, value in request.headers.items()

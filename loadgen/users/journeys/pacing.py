@@ -1,4 +1,4 @@
-"""Compute when the tasks of a journey (a user's own code) are due: after a wait (closed loop), or by a schedule."""
+"""Compute when a journey (a user's own code) starts tasks: after a wait (closed loop), or on a schedule (open loop)."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -47,7 +47,8 @@ def schedule_of(user_class: type) -> Schedule | None:
     declared = inspect.getattr_static(user_class, "wait_time", None)
     if isinstance(declared, Schedule):
         return declared
-    # Locust implements constant_throughput(rate) as constant_pacing(1 / rate), so this covers both.
+    # Locust implements constant_throughput(rate) as constant_pacing(1 / rate), so the check for constant_pacing covers
+    # both.
     period_s = _given(declared, "constant_pacing.<locals>.wait_time_func").get("wait_time")
     if isinstance(period_s, int | float) and period_s > 0:
         return Schedule(1 / period_s, poisson=False)
@@ -134,13 +135,14 @@ class Moments:
         return wait_s
 
     def waited(self) -> None:
-        """Note that the journey has just waited within its task: its next publish is due now."""
+        """Make the next publish due when the task requests it, because the task has just waited."""
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
         """Return the due time of a publish requested now, and the time from which a delay is the generator's.
 
-        They differ if the task before took longer than its slot: the target caused the delay until the second time.
+        The two differ if the previous task took longer than its slot. Then the target caused the delay up to the second
+        time.
         """
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:

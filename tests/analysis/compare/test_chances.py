@@ -1,4 +1,4 @@
-"""Test the statistical tests: the anytime-valid one against integrals, early stops by simulation."""
+"""Test the statistical tests: the anytime-valid one against integrals, and the error rates of plans by simulation."""
 
 import math
 
@@ -64,8 +64,8 @@ def test_a_plan_spends_half_on_the_last_pair_and_all_if_no_look_can_find_anythin
     # In a plan this short, no look before the last pair finds even an infinite difference at 5 %. So the test of the
     # last pair may use the whole error rate.
     assert all(math.isinf(of_pairs(pairs, LOOKS_FROM).critical(0.05)) for pairs in range(1, LOOKS_FROM))
-    # Pairs beyond the plan are valid too: the half of the error rate that is spent on looks holds for any number of
-    # pairs.
+    # A plan may make more pairs than it was meant to: half of the error rate is for early looks, and holds for any
+    # number of pairs.
     assert of_pairs(12, 10) == Half(Anytime(12))
 
 
@@ -78,8 +78,8 @@ def test_equal_sides_are_flagged_in_at_most_5_percent_at_any_look(shape: str) ->
 
 
 def test_a_large_effect_stops_a_plan_early_and_costs_little_power() -> None:
-    # One of five metrics is 10 % higher, and runs vary by 2 %: an effect of 3.4 standard deviations of a
-    # pair.
+    # One of five metrics is 10 % higher, and single runs vary by 2 %. So the difference of a pair of runs is 3.4 of its
+    # standard deviations.
     values = sequential.differences(4_000, 10, math.log(1.1) / (0.02 * math.sqrt(2)), seed=4)
     early = sequential.looked(values, 0.01)
     assert early.found >= 0.99

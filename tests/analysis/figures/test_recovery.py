@@ -53,8 +53,9 @@ def test_what_is_sent_between_a_cut_and_being_ready_again_is_missed_and_not_lost
     deliveries = [delivery(events[n], 1) for n in (0, 1, 5)]
     connections = [connection(1, 0, intent=intent), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(intent), deliveries, connections)
-    # Subscription 1 misses three events: the one due at 12 ms was under way at the cut, the one at 20 ms is in the gap,
-    # and at 31 ms the subscription was not ready again. The loss of the event at 50 ms is an ordinary one.
+    # Subscription 1 misses three events on purpose. The one due at 12 ms was on its way at the cut, the one at 20 ms
+    # was sent during the gap, and at 31 ms the subscription was not yet ready again. The event at 50 ms is lost for no
+    # such reason.
     assert (ledger.expected, ledger.delivered, ledger.lost, ledger.lost_otherwise) == (4, 3, 1, 1)
     assert getattr(ledger, name) == 3
     assert ledger.missed_in_gap + ledger.missed_away == 3
@@ -80,8 +81,8 @@ def test_a_subscription_made_anew_on_the_same_connection_is_another_turn(tmp_pat
     lives = two_lives("unsubscribe", turn=1, life=0)
     lives[1] = {**lives[1], "ended_ns": ZERO + 60 * MS}
     deliveries = [delivery(events[n], 1) for n in (0, 1, 4)]
-    # The connection breaks only after the client has subscribed again. So the two events due in the first gap count as
-    # missed on purpose, not as lost.
+    # The client unsubscribes and subscribes again before the connection breaks. So the two events due in between count
+    # as missed on purpose, not as lost.
     ledger = ledger_of(tmp_path, events, lives, deliveries, [connection(1, 0, "gone")])
     assert (ledger.expected, ledger.delivered, ledger.missed_away) == (4, 3, 2)
     assert (ledger.lost_in_reconnect, ledger.lost) == (1, 1)
@@ -93,7 +94,8 @@ def test_a_loss_long_before_the_cut_is_a_loss(tmp_path: Path) -> None:
     ledger = ledger_of(
         tmp_path, events, two_lives("drop 1"), [delivery(events[1], 1)], [connection(1, 0), connection(1, 1)]
     )
-    # A later event arrived before the cut, so the first one was no longer under way.
+    # The event due at 5 ms arrived before the cut. So the earlier one, due at 1 ms, was lost and not on its way at the
+    # cut.
     assert (ledger.lost_otherwise, ledger.missed_in_gap) == (1, 1)
 
 
@@ -159,10 +161,10 @@ def test_the_ledger_balances_whatever_ended_a_life(
 
 
 def dropped_run(folder: Path, never: int = 0) -> Path:
-    """Write a run of 100 subscribers, 50 of which are dropped within 10 ms, 200 ms into the phase.
+    """Write a run of 100 subscribers, 50 of which are cut off one by one within 10 ms, 200 ms into the phase.
 
-    The n-th of these is ready again 5·n ms after that, except the last ``never`` of them. Each tries to
-    connect twice; the first attempt, 20 ms after its cut, fails.
+    The n-th of these 50 is ready again 5·n ms after the first cut, except the last ``never`` of them. Each tries to
+    connect twice. The first attempt, 20 ms after its own cut, fails.
     """
     events = [event(999, n, "/default/a", n * 50 * MS) for n in range(20)]
     lives, connections, deliveries = [], [], []
@@ -208,12 +210,12 @@ def test_recovery_is_what_can_be_counted_by_hand(tmp_path: Path) -> None:
     )
     assert drop["cuts_ns"] == 49 * 10 * MS // 50
     assert (drop["to_50_ns"], drop["to_99_ns"], drop["to_all_ns"]) == (125 * MS, 250 * MS, 250 * MS)
-    # All 50 first attempts fail within 10 ms, and all 50 second attempts begin within 200 ms. So all 100 fall into one
-    # second.
+    # All 50 first attempts to reconnect fail within 10 ms, and all 50 second attempts begin within 200 ms. So all 100
+    # attempts fall into one second.
     again = found["recovery"]["reconnects"]
     assert (again["attempts"], again["failed"], again["peak_per_s"]) == (100, 50, 100)
-    # An event is due every 50 ms. The first subscription was cut before the event due at 200 ms, and the last was ready
-    # again for the event due at 450 ms.
+    # An event is due every 50 ms. The first of the 50 subscriptions was cut off just before the event due at 200 ms.
+    # The last one was ready again for the event due at 450 ms.
     missed = found["recovery"]["missed"]
     by_hand = [
         sum((at > 200 or number == 0) and at < 205 + 5 * number for at in range(200, 500, 50))
@@ -237,7 +239,8 @@ def test_who_never_came_back_makes_the_time_unknown(tmp_path: Path) -> None:
         "recovery.failed < 60%",
     )
     results = evaluate(run, summary, [parse(gate) for gate in gates])
-    # Two clients waited until the record's end, 800 ms: surely more than 500 ms, possibly more than 10 s.
+    # Two clients were never ready again until the record's end, 800 ms later. Their recovery took more than 500 ms for
+    # sure, but it is unknown if it took more than 10 s.
     assert [result.status for result in results] == ["passed", "failed", "inconclusive", "passed"]
     assert "2 of 50 never were ready again" in results[2].reason
 
@@ -277,7 +280,8 @@ def test_what_is_written_is_verified_and_shown(tmp_path: Path, capsys: pytest.Ca
     lines = figure.axes[0].get_lines()
     connected, ready, _ = (np.asarray(line.get_ydata()) for line in lines)
     assert (connected.max(), ready.max(), ready[-1]) == (100, 100, 99)
-    # The first client is ready again after 5 ms, before the last ones are cut, so 51 are always ready.
+    # 50 of the 100 clients are cut within 10 ms. The first of these is ready again after 5 ms, before the last is cut.
+    # So at least 51 are ready at any time.
     assert ready[100:].min() == 51
     assert set(np.asarray(lines[2].get_xdata())) == {1.2}
     path = folder / "summary.json"

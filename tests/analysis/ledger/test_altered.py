@@ -33,7 +33,7 @@ def written(folder: Path, deliveries: list[Row], changed: list[Row], scenario: A
 
 
 def expected() -> list[Row]:
-    """Return all expected deliveries: six to subscription 7, three to subscription 8."""
+    """Return all expected deliveries: subscription 7 gets six events, subscription 8 every second one of these."""
     events = [event(1, n, "/default/a", n * MS) for n in range(6)]
     return [delivery(e, 7) for e in events] + [delivery(e, 8) for e in events[::2]]
 

@@ -13,7 +13,7 @@ from analysis.loading.parquet import Tables
 from tests.analysis.synthetic import MS, SECOND, T0, delivery, event, pings, subscription, write_run
 
 AHEAD_NS = 5 * MS
-"""How far the clock of worker 1 is ahead of the master's; worker 0 runs on the master's host."""
+"""The clock of worker 1 is ahead of the master's by this. Worker 0 shares the master's host, and so its clock."""
 WORKERS = [
     {"worker": 0, "id": "local", "hostname": "h", "pid": 1, "finished": True},
     {"worker": 1, "id": "w", "hostname": "g", "pid": 1, "boot_id": "other", "finished": True},

@@ -1,4 +1,4 @@
-"""Test the wording of gates in the three output formats: figures with units and uncertainty."""
+"""Test how the three output formats word the results of gates, with units and uncertainty."""
 
 from typing import Any
 from xml.etree import ElementTree

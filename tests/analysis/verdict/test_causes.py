@@ -1,4 +1,4 @@
-"""Test findings on pauses and clock steps: their worker, window and effect, and causes before symptoms."""
+"""Test findings on pauses and clock steps: they name worker, time and effect, and causes come before symptoms."""
 
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from tests.analysis.synthetic import (
 )
 from tests.analysis.verdict.test_judgement import health, judged, subjects
 
-#: Ten seconds of measurement, so that a pause of 100 ms is 1 % of it.
+#: A measure phase of ten seconds, of which a pause of 100 ms is only 1 %.
 LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
 
 
 def paused(second: float, lasted_ns: int, worker: int = 0, **more: Any) -> Row:
-    """Return a health row of a process that paused until a tenth of a second before the row was written."""
+    """Return a health row of a process that paused; the pause ended a tenth of a second before the row was written."""
     until_ns = ZERO + int((second - 0.1) * SECOND)
     return health(second, worker=worker, paused_ns=lasted_ns, paused_until_ns=until_ns, **more)
 
@@ -37,7 +37,7 @@ def findings(summary: Any) -> list[dict[str, Any]]:
 
 
 def seconds(*rows: Row, of: int = 10) -> list[Row]:
-    """Return a health row for each second; ``rows`` replace the ordinary rows of the same time."""
+    """Return one health row for each second; each of ``rows`` replaces the ordinary row with the same time."""
     taken = {row["time_ns"]: row for row in rows}
     every = [health(n + 0.5) for n in range(of + 1)]
     return [taken.pop(row["time_ns"], row) for row in every] + list(taken.values())
@@ -179,10 +179,10 @@ def test_a_step_below_a_millisecond_counts_where_it_is_much_of_the_latency(tmp_p
 
 
 def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambda second: 0) -> list[Row]:
-    """Return pings of worker 0, answered within 0.2 ms.
+    """Return the rows of pings by worker 0, which the master answers within 0.2 ms.
 
-    At each second, its wall clock is ``moved(second)`` ahead of the master's, and both its clocks
-    ``frozen(second)`` behind.
+    At each second, the worker's wall clock has been set ``moved(second)`` ns ahead, and both its clocks have lost
+    ``frozen(second)`` ns, as if its machine had stood still.
     """
     rows = []
     for number in range(count):
@@ -205,7 +205,7 @@ def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambd
 
 
 def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> Any:
-    """Summarise a run of a worker on another machine; ``rows`` are its health rows, one for each second."""
+    """Return the summary of a run with one worker, on another machine; ``rows`` are its health rows, one per second."""
     workers = [{"worker": 0, "id": "w", "hostname": "h", "pid": 1, "boot_id": "other", "finished": True}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(100)]
     write_run(
@@ -227,7 +227,7 @@ def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> A
 
 
 def test_a_virtual_machine_that_stood_still_is_named_from_the_pings_alone(tmp_path: Path) -> None:
-    """The virtual machine itself notices nothing: its health and its own clocks are as usual."""
+    """The worker's machine notices nothing: its health rows and its own clocks look normal."""
     clock = pings(frozen=lambda second: 230 * MS if second > 5 else 0)
     summary = remote(tmp_path, clock, seconds(of=9))
     (pause,) = summary["clock"]["pauses"]

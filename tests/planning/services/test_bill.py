@@ -54,7 +54,8 @@ def test_tiers_are_continuous_and_rising(number: int, part: int) -> None:
     low, high = cost(tiered, Span.of(number)), cost(tiered, Span.of(number + step))
     assert low.low is not None
     assert high.low is not None
-    # A step costs at least its price in the cheapest tier (1), and at most its price in the dearest (3).
+    # `step` more units cost at least as much as in the cheapest tier (1 each), and at most as much as in the dearest
+    # (3).
     assert step <= high.low - low.low <= 3 * step
 
 
@@ -115,7 +116,8 @@ def test_capacity_is_bought_in_steps_by_the_day(clients: int, units: int) -> Non
     )
     found = month_of(made, clients=Fraction(clients), month=Month(Fraction(1), Fraction(10)))
     assert found.lines[0].usd == Span.of(2 * 10 * units)
-    # One event/s to 10 clients for 10 h, less the deliveries that the units include.
+    # One event/s to 10 clients, for an hour on each of 10 days, makes 360,000 deliveries. Each unit includes 5,000 a
+    # day.
     assert found.lines[1].usd == Span.of(Fraction(max(0, 360_000 - 5000 * 10 * units), 1000))
     assert month_of(made, clients=Fraction(5001)).usd() == UNKNOWN
 
@@ -141,7 +143,7 @@ def test_two_readings_and_doubts_make_a_range() -> None:
         offers={"only": {"title": "only", "lines": ["messages", "doubted"]}},
     )
     found = month_of(made)
-    # There are 3,600 publishes, each of up to 10 units of 100 bytes, and 100 connects.
+    # In the hour there are 3,600 publishes, of up to 10 units of 100 bytes each, and 100 connects.
     assert found.lines[0].usd == Span(Fraction(3600), Fraction(36_000))
     assert found.lines[1].usd == Span(Fraction(0), Fraction(3600))
     assert found.certainty == "unclear"

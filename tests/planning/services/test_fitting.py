@@ -28,7 +28,7 @@ _TEXTS = st.lists(st.text(ascii_lowercase + digits + "$.,()", min_size=1, max_si
 
 
 def widest(part: Part) -> int:
-    """Return the width of a part as it is printed."""
+    """Return the width in characters of a printed table, or of one part of a table that was split."""
     lines = [
         max(len(line) for cell in cells for line in cell.split("\n"))
         for cells in zip(part.titles, *part.rows, strict=True)

@@ -1,4 +1,4 @@
-"""Test requests over a described connection and the answers to them."""
+"""Test the requests and answers on a connection that a protocol file describes."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ BY_URL = """
 
 
 class Talk:
-    """Requests of one connection, and a service that answers them."""
+    """The exchanges of requests and answers on one connection, with messages that a test sends as the service."""
 
     def __init__(self, text: str = DESCRIBED) -> None:
         self.told = Told()
@@ -45,9 +45,9 @@ class Talk:
         self.exchanges = Exchanges(self._dialect, self.told)
 
     def answer(self, **message: Any) -> bool:
-        """Match a message with the rules, as a session does, and give it to the first that fits.
+        """Process a message of the service by the first rule that fits it, as a session does.
 
-        Return whether a request awaited it as its answer.
+        Return True if it was the answer to a waiting request.
         """
         unit: Any = message
         rule, found = next(

@@ -1,4 +1,4 @@
-"""Test which deliveries of protocol files are compiled for the native part, and the result."""
+"""Test which deliveries of protocol files the C part can process, and what they are compiled into for it."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def json(at: dict[str, str], when: dict[str, Any] | None = None) -> Description:
         ("E {number}:{channel}\n{event}.", (b"E ", "digits", b":", "key", b"\n", "event", b".")),
         ("{number}|{event}", ("number", b"|", "event")),
         ("a{{}}{event}", (b"a{{}}", "event")),
-        # These patterns could be read in two ways.
+        # A text could match these patterns in two ways, so they are not compiled (None).
         ("{id}:{event}", None),
         ("{id}{event}", None),
         ("{event}{id}", None),
@@ -108,8 +108,8 @@ def test_a_template_beyond_what_the_native_part_knows_is_none() -> None:
 
 
 def test_the_subscription_is_the_one_that_receiving_finds() -> None:
-    # If a text pattern has several of id, channel and number, the first in this order names the subscription.
-    # For lines the file's `identity` decides.
+    # In a text pattern, the subscription is named by the id, else by the channel, else by the number. In a pattern for
+    # lines, the file's `identity` says which of them names it.
     assert identity_in(text("{number} {channel} {event}")) == "channel"
     assert identity_in(text("{number} {channel} {event}", "lines")) == "number"
     assert identity_in(text("{event}")) is None

@@ -96,7 +96,7 @@ def test_in_a_plain_text_a_value_arrives_as_it_is_or_is_refused(username: str, p
     assert text == f'AUTH {username} "{password}"; done'
     assert "\r" not in text
     assert "\n" not in text
-    # A service that splits at spaces and removes quotes reads the same values.
+    # Check as a service would read it, which splits the text at spaces and removes quotes: it gets the same values.
     word, name, rest = text.split(" ", 2)
     assert (word, name, rest.split('"')) == ("AUTH", username, ["", password, "; done"])
 

@@ -1,4 +1,4 @@
-"""Test channels as topics against MQTT's definition of topic filters (MQTT 5, 4.7)."""
+"""Test the translation of channels to MQTT topics, against MQTT's own definition of topic filters (MQTT 5, 4.7)."""
 
 import pytest
 from hypothesis import given

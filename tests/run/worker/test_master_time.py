@@ -118,7 +118,7 @@ def test_answers_are_recorded_and_give_the_offset(site: Site) -> None:
     assert site.time.apart
     assert abs(site.estimate.offset_ns - AHEAD_NS) < 2_000_000
     assert abs(site.time.local_ns(site.clock.at_ns + AHEAD_NS) - site.clock.at_ns) < 2_000_000
-    # The recorder computes latencies with the master's clock, and gets the offset anew for each interval.
+    # The recorder computes latencies on the master's clock. It asks for the clock offset anew in each interval.
     site.recorder.deliver(0, 1_000_001, 1_000_001, (1, 0, 0, 1, 1))
     told = site.recorder.flush().delivery_histogram
     assert told is not None
@@ -186,7 +186,7 @@ def test_a_time_of_this_clock_is_the_masters_and_back(tmp_path: Path, same_proce
     if not same_process:
         site.converse(12)
     for ago_s in (0, 1, 60):
-        # An arrival is in the past, so the drift expected for the future is not applied to it.
+        # An arrival is in the past, and the expected clock drift is applied only to future times.
         at_ns = site.clock.now_ns() - ago_s * SECOND
         master_ns = site.time.master_ns(at_ns)
         assert master_ns == at_ns + (0 if same_process else site.estimate.offset_ns)

@@ -1,4 +1,4 @@
-"""Test that failures in a worker are counted within bounds, and that the first reason is reported."""
+"""Test that a worker counts failures for a limited number of reasons, and that the first reason is reported."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Test the fault injector's decisions without a server, so that a test can simulate a busy machine."""
+"""Test the fault injector's decisions without a server, so that the tests can pretend that the machine is busy."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from loadgen.server.journal import NoJournal
 
 
 class Outlet:
-    """Keeps the payloads that are written to it."""
+    """A stand-in for a subscriber's connection; it stores the events written to it."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -30,7 +30,7 @@ class Outlet:
 
 
 def test_what_is_overdue_goes_before_what_is_due_at_once() -> None:
-    """Events that are overdue on a busy machine are written before a new event without a delay."""
+    """Events that a busy machine has not written in time are written before a new event that has no delay."""
 
     async def scene() -> list[str]:
         hub = FaultingHub(1 << 20, Counters(), Faults.model_validate({"throttle": "100/s"}), NoJournal())

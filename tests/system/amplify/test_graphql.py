@@ -39,7 +39,7 @@ auth:
 
 @pytest.fixture(scope="module")
 def told(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what Amplify received and sent with each login."""
+    """Run Amplify's client once with each kind of login, and return what it received and sent."""
     folder: Path = tmp_path_factory.mktemp("amplify-graphql")
     private = rsa.generate_private_key(65537, 2048)
     key = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())), "kid": "k"}

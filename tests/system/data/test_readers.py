@@ -34,5 +34,5 @@ print(peak() - before)
         file.write("id,token\n")
         file.writelines(f"user-{n},tok-{n:050d}\n" for n in range(200_000))
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    # In KiB. The rows take 15 MB in the file, and 40 MB as objects.
+    # The peak memory grows by less than 6,000 KiB. The rows take 15 MB in the file, and would take 40 MB as objects.
     assert int(done.stdout) < 6_000

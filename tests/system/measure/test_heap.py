@@ -10,8 +10,8 @@ import pytest
 
 from tests.system.harness import STUCK_S
 
-#: Allocates large blocks alternately with small ones that stay allocated. In an ordinary heap, the freed
-#: large blocks would leave holes.
+#: A program that allocates large blocks in turn with small ones, then frees the large ones. In an ordinary heap, these
+#: leave holes between the small blocks.
 PROGRAM = """
 import sys
 from threading import Thread

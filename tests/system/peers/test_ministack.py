@@ -23,7 +23,7 @@ from tests.system.harness import STUCK_S, Finished, free_port, loadgen, only_run
 from tests.system.here import Here, here
 from tests.system.install import once
 
-# The first test in a fresh clone also makes an environment for each version.
+# In a fresh clone, the first test also makes an environment for each version, which takes longer than the usual limit.
 pytestmark = pytest.mark.timeout(600)
 HERE = Path(__file__).parent
 VERSIONS = ("1.5.33", "1.4.0")
@@ -56,14 +56,14 @@ class Peer:
 
 
 def environment_of(version: str) -> Path:
-    """Return the Python of an environment with this version, which is made once on each machine."""
+    """Return the Python of an environment with this version of ministack, which is made once on each machine."""
     folder = REPO / ".cache" / "peers" / f"ministack-{version}"
     python, wanted = folder / "bin" / "python", HERE / f"ministack-{version}.txt"
     stamp = folder / "installed.txt"
     with once(f"ministack-{version}"):
         if not (stamp.exists() and stamp.read_text() == wanted.read_text()):
-            # All packages are listed and pinned, so this environment's own pip can install them without
-            # resolving.
+            # The file pins every package that is needed. So this environment's pip can install them into the new one,
+            # and need not resolve dependencies.
             subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
             install = ("install", "-q", "--no-deps", "--no-compile", "--disable-pip-version-check")
             subprocess.run(
@@ -126,7 +126,8 @@ def make_api(version: str, port: int, process: subprocess.Popen[bytes], log: Pat
 def test_probe_goes_all_the_way(peer: Peer) -> None:
     done = peer.here("probe", "--json")
     steps = {step["name"]: step for step in map(json.loads, done.out.splitlines())}
-    # In both versions `*` matches one level, and the key is not checked.
+    # Two steps fail with either version of ministack: its `*` matches only one level of a channel, and it doesn't check
+    # keys.
     assert done.code == 4, done.said
     assert [name for name, step in steps.items() if not step["ok"]] == ["deep wildcard", "wrong login"]
     assert "a made-up login may connect" in steps["wrong login"]["detail"]
@@ -154,7 +155,7 @@ def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Pa
     assert summary["ledger"]["delivered"] == summary["ledger"]["expected"] > 0, done.said
     saw = summary["workers"]["deviations"]
     if peer.version == "1.4.0":
-        # This version sends the event of every delivery as a list; deliveries of probes count too.
+        # ministack 1.4.0 sends the event of each delivery as a list. Deliveries of readiness probes are counted too.
         assert saw[EVENT_IS_A_LIST] >= summary["ledger"]["delivered"]
         assert f"the service deviates from AWS: {EVENT_IS_A_LIST}" in " ".join(done.out.split())
     else:
@@ -165,7 +166,7 @@ def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Pa
 
 
 def test_what_nobody_receives_is_counted_as_lost(peer: Peer, tmp_path: Path) -> None:
-    """In both versions `*` matches one level, on AWS any number; the ledger counts the difference as lost."""
+    """`*` matches any number of levels on AWS, and one in ministack; the ledger counts the difference as lost."""
     scenario = tmp_path / "deep.yaml"
     scenario.write_text(
         """version: 1

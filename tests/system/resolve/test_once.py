@@ -13,8 +13,8 @@ from analysis.record.folders import runs_in
 from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, overrides, read
 
-#: Code that every Python process of a run loads. It records the calls of two functions, each wrapped when its
-#: module is loaded, and the loading of two packages.
+#: Code that each Python process of a run executes at its start. It notes each call of the two functions in WATCHED, and
+#: each import of pydantic and ruamel.yaml.
 _WATCH = """
     import importlib.machinery, json, os, sys
 

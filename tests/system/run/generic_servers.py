@@ -13,7 +13,7 @@ from tests.system.harness import STUCK_S, free_port
 _NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
-#: A user that needs no login, and may not publish or subscribe to anything below `secret`.
+#: NATS settings: clients without a login act as `loadgen`, who may not use subjects below `secret`.
 _ONE_USER = """
         authorization {
           users = [{

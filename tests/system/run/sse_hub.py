@@ -26,7 +26,7 @@ class Hub:
     retry_ms: int = 0
     #: Number of events that a replay repeats although the client has received them.
     repeated: int = 0
-    #: True if a stream's token must be `secret-CHANNEL`.
+    #: True if a client needs the token `secret-CHANNEL` to open a channel's stream.
     guarded: bool = False
     #: Status of the answer to every request for a stream; 200 to serve it.
     status: int = 200

@@ -45,7 +45,7 @@ LOAD = (
 
 
 class Site:
-    """A target, and a master on the hub of a network."""
+    """A server under test and a master, both in the central network namespace (the hub)."""
 
     def __init__(self, net: Net, results: Path, expect: int, *settings: str) -> None:
         self.net, self.results, self.port = net, results, str(free_port())
@@ -102,7 +102,7 @@ def shown(net: Net) -> None:
 
 
 def old_version(folder: Path) -> dict[str, str]:
-    """Return an environment in which Python reports an older version of loadgen as installed."""
+    """Return an environment in which a Python process believes that loadgen's version is 0.0.9."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("import loadgen.version\nloadgen.version.VERSION = '0.0.9'\n")
     return {"PYTHONPATH": f"{folder}:{REPO}"}
@@ -110,7 +110,7 @@ def old_version(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A run over two machines, whose record was collected on the hub."""
+    """A finished run of workers on two simulated machines, whose record the master collected."""
 
     net: Net
     clock: WrongClock
@@ -140,8 +140,8 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
             assert refused.code == 2, refused.said
             assert "runs loadgen 0.0.9 and the master" in refused.err
             assert "install the same version on both" in refused.err
-            # Start the workers only now. Locust counts the refused one too, so with it the run might begin
-            # before both are there.
+            # Start the right workers only after the refused one has ended. Locust counts the refused one as well, so
+            # the run might begin with it and only one of the right ones.
             heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
             wait_until_here(site, heavy)
             light = net.on_node(1, *site.worker, "--weight", "1", env=KEY)
@@ -172,7 +172,8 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
         assert (first["address"], second["address"]) == (net.address(0), net.address(1))
         assert (first["hostname"], second["hostname"]) == ("node-0", "node-1")
         assert first["gathered_by"] == second["gathered_by"] == "messages"
-    # Each client is played by the worker to which it was dealt, and is the same as in any other run.
+    # Clients are dealt to the workers in turns by weight. Each is played by its own worker, and is the same client as
+    # in any other run.
     dealt = turns([weight_of("2"), weight_of("1")], 42)
     subscriptions = pd.read_parquet(folder / "subscriptions.parquet")
     assert dict(zip(subscriptions["connection"], subscriptions["worker"], strict=True)) == dict(
@@ -205,7 +206,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
         for fit in fits.values():
             assert fit.best_round_trip_ns is not None
             assert fit.best_round_trip_ns >= 10 * MS
-            # The error is limited by the quickest ping, which takes longer on a busy machine.
+            # The clock error is limited by the round trip of the quickest ping, which takes longer on a busy machine.
             assert 0 < (fit.error_ns or 0) < fit.best_round_trip_ns + 10 * MS
         assert summary["delivery"]["headline_ns"]["p50"] > 5 * MS
     each = {entry["worker"]: entry for entry in summary["workers"]["each"]}
@@ -224,13 +225,13 @@ def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(gathered:
     least_ns = 20 * MS if net.separate else 0
     for each in summary["echo"]["each"]:
         assert each["returned"] == each["sent"] == 6
-        # An echo takes 5 ms up (HTTP) and 5 ms down, and is not affected by the clock that is 250 ms wrong.
-        # The fastest of six is tested, because others may wait on a busy machine.
+        # An echo takes 5 ms up (HTTP) and 5 ms down, and the clock that is 250 ms wrong does not affect it. Only the
+        # fastest of six echoes is tested, because a busy machine delays some.
         assert least_ns / 2 <= each["service_ns"]["min"] < 120 * MS
     (pair,) = summary["echo"]["pairs"]
     assert pair["there_ns"] is not None
     assert pair["back_ns"] is not None
-    # The raw record suggests clocks 250 ms apart; little of that is left after the correction.
+    # In the raw record, the clocks are 250 ms apart. Little of that is left after the correction.
     raw = pd.read_parquet(folder / "deliveries.parquet")
     assert (raw["arrival_ns"] - raw["sent_ns"]).abs().max() > 200 * MS
     assert abs(pair["apparent_ns"]) <= pair["asymmetry_ns"] + pair["error_ns"]
@@ -240,7 +241,10 @@ def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(gathered:
 
 
 def wait_until_here(site: Site, worker: "subprocess.Popen[str]") -> None:
-    """Wait until the master reports that a worker has come, so that workers have known numbers."""
+    """Wait until the master reports that a worker has joined.
+
+    Workers that are started one after another then have known numbers.
+    """
     until(lambda: "is here with weight" in site.said or worker.poll() is not None, "a worker comes")
     assert worker.poll() is None
 
@@ -254,7 +258,7 @@ def process_of(started: "subprocess.Popen[str]") -> psutil.Process:
 
 
 def wait_for_rows(folder: Path, workers: int, since_ns: int) -> None:
-    """Wait until the master has deliveries of every worker that arrived after ``since_ns``."""
+    """Wait until the master's copy has, from every worker, a delivery that arrived after ``since_ns``."""
 
     def here() -> bool:
         newest = [
@@ -292,8 +296,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
             measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
             wait_for_rows(folder, 4, measure_ns)
             pids = [process_of(worker).pid for worker in workers]
-            # Workers send rows once a second. Rows of this time are lost with a worker that is killed or cut
-            # off.
+            # Workers send new rows to the master once a second. So a worker that is killed or cut off loses the rows of
+            # this wait.
             time.sleep(0.3)
             os.kill(pids[0], signal.SIGKILL)
             os.kill(pids[1], signal.SIGTERM)
@@ -335,7 +339,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     for pid in pids:
         its = deliveries[deliveries["worker"] == by_pid[pid]["worker"]]
         assert (its["arrival_ns"] > measure_ns).any()
-    # The three workers' share is counted separately from losses of the service, and the run is invalid.
+    # Deliveries to clients of the three lost workers are counted separately from losses of the service, and the run is
+    # invalid.
     assert summary["verdict"]["kind"] == "invalid"
     assert summary["ledger"]["balances"]
     gone = {entry["worker"]: entry for entry in summary["workers"]["gone"]}
@@ -343,7 +348,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     for number, entry in gone.items():
         held = next(w for w in manifest["workers"] if w["worker"] == number)
         assert entry["subscriptions"] == held["subscriptions"] > 0
-        # The surviving worker went on publishing, also to clients of the worker that was told to end.
+        # The clients of each lost worker missed events: the surviving worker went on publishing to them.
         assert entry["unobserved_deliveries"] > 0
     assert sum(entry["unobserved_deliveries"] for entry in gone.values()) == summary["workers"]["unobserved"]
     assert "Locust" not in site.said

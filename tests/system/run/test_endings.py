@@ -1,4 +1,7 @@
-"""Test every way a run's processes may end: not passed, no traceback, no process left, a readable folder."""
+"""Test every way in which a run's processes may end early.
+
+A run that ended so does not pass. It prints no traceback, leaves no process behind, and its folder can be read.
+"""
 
 import json
 import os
@@ -84,7 +87,8 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
     return False
 
 
-#: Each process, each signal and each phase at least once, and the pairs that once failed:
+#: The process that gets a signal, and the phase: each process, each signal and each phase at least once, and the
+#: combinations that once failed:
 #:
 #: =========  ========  ======  =======  =======  ============  =======  ===========
 #: process    starting  ramp    ready    warmup   measure       drain    finishing
@@ -147,7 +151,10 @@ def test_whoever_is_ended_however_and_whenever_it_is_never_green(
 
 
 def never_green(who: str, number: signal.Signals, phase: str, after_s: float, workers: int) -> None:
-    """Run a scenario, send a signal to one of its processes at a moment, and check what is left."""
+    """Run a scenario, send the signal to one of its processes, and check what is left.
+
+    The signal is sent ``after_s`` seconds after the phase has begun.
+    """
     # A run that is to be ended before its last phases has a long measurement, so that it does not reach these
     # even if the machine is slow to send the signal.
     ending = phase in ("drain", "finishing")
@@ -168,7 +175,8 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
                 # The process has not been started, or never will be, so signal the parent, which exists.
                 who, number = "parent", signal.SIGTERM
             if who in family:
-                # In the last phases, the process may be gone by now and the run end by itself.
+                # In the run's last phases, the process may have ended by now. Then no signal is sent, and the run ends
+                # normally.
                 with suppress(psutil.NoSuchProcess):
                     family[who].send_signal(number)
                     hit = True
@@ -189,7 +197,8 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
             assert analysis_main(["report", str(run), *undrawn]) == 0
             assert page(run)
             assert read(written)["exit_code"] != 0
-        # In its last phases a run may end before it gets the signal; then its verdict gives the exit code.
+        # A run that is in its last phases may end before it gets the signal. Then its exit code is the one that its
+        # verdict gives.
         through = [demanded(summary) for summary in summaries if summary["status"] == "complete"]
         if hit and (who, number) == ("parent", signal.SIGKILL):
             assert finished.code == -signal.SIGKILL, said
@@ -206,7 +215,7 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
 @pytest.mark.parametrize(
     ("name", "shell"),
     [
-        # The terminal's encoding and its readiness to take output are independent
+        # Each case combines an encoding with a way in which output fails, because the two are independent of each other
         # (tests/analysis/test_console.py).
         (
             "a pipe that is closed, in Latin-1",
@@ -235,14 +244,14 @@ def test_the_terminal_is_only_a_display(name: str, shell: str, tmp_path: Path, s
     )
     folder = only_run(tmp_path)
     summary = read(folder / "summary.json")
-    # The gate fails, or the machine is so busy that the run is inconclusive.
+    # Either the gate fails (1), or the machine is so busy that the run is inconclusive (3).
     assert done.returncode == summary["exit_code"] == demanded(summary), (name, done.stdout, done.stderr)
     assert demanded(summary) in (1, 3)
     assert "Traceback" not in done.stdout + done.stderr
 
 
-#: Runs all commands in one process. Only another terminal encoding needs another process, because it is fixed
-#: when the process starts.
+#: A program that runs several commands in one process. Only another terminal encoding needs another process, because a
+#: process cannot change it after its start.
 EACH_COMMAND = """
 import json, sys
 from loadgen.cli import main
@@ -264,7 +273,7 @@ def test_no_command_fails_by_what_a_terminal_can_show(encoding: str, tmp_path: P
         (tmp_path / name).write_bytes((REPO / "results" / "sample" / name).read_bytes())
     commands = [["plan", "comments"], ["scenarios", "comments"], ["--help"]]
     if encoding == "ascii":
-        # For Latin-1, the test above runs a whole run, which prints more.
+        # The test above covers Latin-1: it makes a whole run, which also prints the report.
         commands.append(["report", str(tmp_path)])
     done = subprocess.run(
         [sys.executable, "-c", EACH_COMMAND, json.dumps(commands)],
@@ -286,7 +295,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
         pytest.skip("needs the right to make a mount namespace (unshare -m)")
     results = tmp_path / "results"
     results.mkdir()
-    # The rest of the disk is filled when the record is complete, so that the report has no room.
+    # Once the record is complete, fill the rest of the disk, so that no space is left for the report.
     fill = (
         f"until ls {results}/*/deliveries.parquet && ! ls -d {results}/*/spool; do sleep 0.01; done; "
         f"dd if=/dev/zero of={results}/filler bs=1k"

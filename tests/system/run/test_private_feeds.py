@@ -1,4 +1,4 @@
-"""Test the scenario private-feeds on its own API, from a user's copy, against the server's journal."""
+"""Test a user's copy of the scenario private-feeds on a server with its API file, against the server's journal."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_each_event_comes_to_its_owner_and_to_none_else(feeds: Path, tmp_path: P
     run = played(feeds, tmp_path / "journal", tmp_path / "runs")
     assert run.exit_code == demanded(run.summary), run
     assert run.summary["connections"]["errors"] == {}
-    # Each user subscribes to the channel of its own row.
+    # User N subscribes to the channel named in row N of people.csv.
     channels = run.subscriptions.drop_duplicates("subscription").set_index("subscription")["channel"]
     people = (feeds / "private-feeds" / "people.csv").read_text().splitlines()[1 : USERS + 1]
     assert channels.to_dict() == {
@@ -69,7 +69,7 @@ def test_each_event_comes_to_its_owner_and_to_none_else(feeds: Path, tmp_path: P
 
 
 def test_a_user_that_wants_the_channel_of_another_is_refused_by_name(feeds: Path, tmp_path: Path) -> None:
-    # The first user's token has the name of another user.
+    # The scenario is changed: all tokens now name `somebody-else` as their user.
     run = played(
         feeds,
         tmp_path / "journal",
@@ -88,7 +88,7 @@ def test_nothing_of_the_key_or_a_token_is_kept(feeds: Path, tmp_path: Path) -> N
     kept = run.output.encode() + b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     secret = (feeds / "private-feeds" / "signing.pem").read_text().splitlines()[1]
     assert secret.encode() not in kept
-    # Every token begins with this: {"alg":"ES256" in base64.
+    # Each token begins with `{"alg":"ES256"` in base64.
     assert b"eyJhbGciOiJFUzI1Ni" not in kept
     setup = read(run.folder / "manifest.json")["target"]["setup"]
     assert setup["login of users"].startswith("oidc from JWTs signed here by")

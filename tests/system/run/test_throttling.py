@@ -82,7 +82,7 @@ def test_a_target_that_never_lets_anybody_in_is_asked_until_the_patience_is_over
 
 
 def test_a_ramp_that_the_target_does_not_take_in_time_says_why(tmp_path: Path) -> None:
-    # Only the first check and one or two of the forty clients are admitted in time.
+    # Within the timeout of 2 s, only the first check and one or two of the forty clients are admitted.
     done = run(tmp_path, {"upgrades": {"rate": "1/s"}}, "phases.ready_timeout=2s")
     assert done.code == 4, done.said
     assert "not all clients could connect and subscribe" in done.err

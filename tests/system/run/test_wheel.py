@@ -31,8 +31,7 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     built, wheels = build(copy(tmp_path / "tree"))
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = wheels
-    # Without pip the environment also lacks the old setuptools that comes with it, which would hide the newer
-    # one.
+    # Without pip, the environment also lacks the old setuptools that pip brings along. It would hide the newer one.
     run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
     own = str(tmp_path / "venv" / "bin" / "python")
     run(
@@ -42,7 +41,8 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     site = run(
         own, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
     ).stdout.strip()
-    # Add the path only: `.pth` files within it, one of which adds the checkout, are not read.
+    # Add the tests' installed packages as a path only. Then the `.pth` files in that folder are not read, one of which
+    # would add the checkout.
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = run(own, "-c", "import loadgen; print(loadgen.__file__)", cwd=tmp_path).stdout.strip()
     assert Path(where).is_relative_to(site)

@@ -110,7 +110,7 @@ def test_the_server_ends_with_its_standard_input(start: Start) -> None:
     assert process.stdout is not None
     assert process.stdout.readline()
     assert process.poll() is None
-    # communicate() closes the server's standard input, which ends it.
+    # communicate() closes the server's standard input. With `--exit-with-stdin`, the server then ends.
     assert process.communicate(timeout=STUCK_S) == ("", "")
     assert process.returncode == 0
 
@@ -143,7 +143,7 @@ def test_a_taken_port_is_one_sentence_and_exit_2(start: Start) -> None:
 def test_a_bad_setting_is_one_sentence_and_exit_2(
     capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
-    """The options are refused before the server listens, so this can be tested within this process."""
+    """Wrong options are refused before the server listens, so `server_main` can be called in the tests' own process."""
     code = server_main(options)
     said = capsys.readouterr()
     _expect_a_sentence(code, said.out, said.err, says)
@@ -199,7 +199,8 @@ def test_a_given_key_is_the_only_one_and_never_reaches_the_log() -> None:
         if command.exists():
             assert SECRET not in command.read_text()
         header = encode_header_subprotocol({"host": "h", "x-api-key": SECRET})
-        # Without the name of the protocol, aiohttp would log all offered subprotocols, with the secret.
+        # The client offers no subprotocol with the protocol's name. In this case, aiohttp would log all subprotocols
+        # that are offered, and one of them contains the secret.
         with connect(announcement.ws_url, subprotocols=[Subprotocol(header)]) as refused:
             assert "NoProtocolError" in str(refused.recv(STUCK_S))
         assert process.stderr_path is not None

@@ -41,7 +41,7 @@ def test_a_bucket_never_allows_more_than_the_rate_and_a_seconds_burst(
         clock.now_s += wait_s
         if bucket.try_take(amount):
             taken += amount
-        # A full bucket lets an amount above its capacity through, which later refills pay for.
+        # If the bucket is full, an amount above its capacity is allowed too. The debt is paid by later refills.
         assert taken <= capacity + clock.now_s * rate + max(0, 5 - capacity) + 1e-6
 
 
@@ -74,7 +74,7 @@ def test_the_presets() -> None:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Callable[[str], Any]:
-    """Return a function that runs a server with quotas from an API file, in a thread of this process."""
+    """Return a function that starts a server in a thread of this process, with quotas set in its YAML file."""
 
     @contextmanager
     def start(quotas: str) -> Iterator[Announcement]:
@@ -91,7 +91,7 @@ def api_file(folder: Path, quotas: str) -> Path:
 
 
 def burst(client: Client, requests: int, events: list[str]) -> list[str]:
-    """Publish all at once; return the answers' types in order, or the error's name for a refusal."""
+    """Send all requests at once; return the type of each answer, or for a refusal the name of its error, in order."""
     for number in range(requests):
         message = {"type": "publish", "id": f"p{number}", "channel": "/default/x", "events": events}
         client.send(message | {"authorization": client.authorization})
@@ -118,7 +118,7 @@ def test_25_publishes_a_second_and_connection(tmp_path: Path, client: Callable[.
 def test_connections_a_second(serving: Callable[[str], Any], client: Callable[..., Client]) -> None:
     with serving("{connections: 3/s}") as api:
         assert [client(api).receive_first()["type"] for _ in range(3)] == ["connection_ack"] * 3
-    # This bucket holds one connection and fills in two minutes.
+    # This token bucket holds one connection, and takes two minutes to fill again.
     with serving("{connections: 30/h}") as api:
         first, *others = [client(api).receive_first() for _ in range(4)]
     assert first["type"] == "connection_ack"
@@ -131,7 +131,7 @@ def test_inbound_events_count_over_both_transports(
 ) -> None:
     with serving("{inbound_events: 10/s}") as api:
         assert burst(client(api), 3, ["1", "2", "3"]) == ["publish_success"] * 3
-    # A full bucket lets a larger amount through; minutes of refilling then pay for it.
+    # If the bucket is full, an amount above its capacity is allowed too. The next minutes of refills pay the debt.
     with serving("{inbound_events: 30/h}") as api:
         answers = burst(client(api), 4, ["1", "2", "3"])
         assert answers == ["publish_success"] + ["LimitExceededError"] * 3
@@ -149,8 +149,8 @@ def test_outbound_messages_are_charged_by_subscriber_and_size(
         reader = client(api)
         for number in range(20):
             reader.subscribe("/default/x", f"s{number}")
-        # The bucket holds 22 units of 5 KB. 20 deliveries of 12 units each are let through nevertheless, and
-        # take ten seconds to pay for.
+        # The bucket is full with 22 units of 5 KB, so all 20 deliveries of 12 units each are let through. The debt
+        # takes ten seconds to pay.
         assert post(api, "/default/x", large).status_code == 200
         assert post(api, "/default/x", "1").status_code == 429
         assert post(api, "/default/nobody", "1").status_code == 429

@@ -97,7 +97,8 @@ print(json.dumps([said, [Mine.abstract, Base.abstract, Subscriber.abstract, Mine
 """
     (said, others), _ = play(player, script, tmp_path)
     for name, sentence in said:
-        # The private name `_connect` is free for users, because our private attributes are not on the class.
+        # Users may use the name `_connect`: the harness's private attributes are not on the class, so they cannot
+        # collide.
         assert (sentence is None) == (name == "_connect"), (name, sentence)
         assert sentence is None or sentence.startswith("my_users.py:"), sentence
     assert len(said) == 19
@@ -223,7 +224,8 @@ print(json.dumps(found))
 """
     (connecting, resting, greenlet, ended), _ = play(player, script, tmp_path)
     log = ["claim", "joined"]
-    # While the client connects, and while it rests, Locust sees one greenlet: that of the user.
+    # Locust counts a user by its greenlet. It sees one, both while the client connects and afterwards, when the client
+    # waits without running a greenlet.
     assert connecting == [1, True, True, False, ["open"], log]
     assert resting == [1, True, True, True, ["open"], log]
     assert greenlet == [False, True]
