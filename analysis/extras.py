@@ -141,7 +141,7 @@ def _direct_url() -> dict[str, Any]:
 
 
 def _packages(extra: str) -> list[str]:
-    """Return an extra's packages with their version bounds, or its modules' names if loadgen has no metadata."""
+    """Return an extra's packages with version bounds, or its module names if loadgen's package metadata is missing."""
     return list(requirements(extra)) or list(MODULES[extra])
 
 

@@ -137,9 +137,9 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
     """Publish batches one at a time; return the number of batches.
 
-    Each batch waits until the previous one is answered and has arrived at the sockets in ``seen_by``, one at each
-    server process. Otherwise processes that do not serve the publisher could fall behind, and then deliver several
-    batches with one write per subscriber, which is cheaper.
+    A batch is sent only after the previous batch is answered and has arrived at the sockets in ``seen_by``, one for
+    each server process. Otherwise processes that do not serve the publisher could fall behind, and then deliver
+    several batches with one write per subscriber, which is cheaper.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc
@@ -206,7 +206,7 @@ def subscribe(server: Announcement, number: int, channel: str = CHANNEL) -> sock
 
 
 def read_until(client: socket.socket, end: bytes) -> None:
-    """Read until the received bytes end with `end`; nothing may follow it yet."""
+    """Read until the received bytes end with `end`; the server must not have sent anything after `end` yet."""
     data = b""
     while not data.endswith(end):
         chunk = client.recv(4096)

@@ -109,7 +109,7 @@ class Design:
 
     @property
     def decides(self) -> bool:
-        """True if the design allows an interval and a verdict (for single runs, from the spread within a run)."""
+        """True if the design allows an interval and a verdict. Single runs get theirs from the spread within a run."""
         return self.kind is not Kind.FEW and not self.broken
 
     def too_few(self) -> str:

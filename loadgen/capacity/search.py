@@ -107,8 +107,8 @@ class Limit:
     #: Numbers of full-length trials at the lower and at the upper bound, each as (passed, failed).
     lower_votes: tuple[int, int]
     upper_votes: tuple[int, int]
-    #: Outcome: found, above (the highest load passes), below (the lowest load fails), generator (the limit is
-    #: the generator's), undecided or unfinished.
+    #: Outcome: found, above (the highest load passes), below (the lowest load fails), generator (the load generator
+    #: is the limit), undecided or unfinished.
     kind: str
     reason: str
 
@@ -183,12 +183,12 @@ def together(votes: Sequence[Vote]) -> Vote:
     for vote in votes:
         if vote.status is Status.INCONCLUSIVE:
             return vote
-    # Among passes, the value closest to its threshold predicts best where the limit is.
+    # Of several passed votes, the one whose value is closest to its threshold best predicts where the limit is.
     return max(votes, key=lambda vote: (vote.value or 0.0) / vote.threshold if vote.threshold else 0.0)
 
 
 def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
-    """Return the trials by load, in ascending order, with their votes on a goal.
+    """Return the loads tried so far, in ascending order, each with its trials' votes on a goal.
 
     If ``goal`` is None, the votes are those on all goals together.
     """
@@ -299,7 +299,7 @@ def _downwards(settings: SearchSettings, upper: float, hint: float | None) -> fl
 
 
 def _hint(at: _At) -> float | None:
-    """Return the median of the limits that a load's trials hint at, or None if they give none."""
+    """Return the median of the limits that the trials at a load suggest, or None if they suggest none."""
     hints = sorted(vote.hint for _, vote in at.trials if vote.hint is not None)
     return hints[len(hints) // 2] if hints else None
 

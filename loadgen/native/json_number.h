@@ -37,7 +37,8 @@ INLINE Text number(Text at, Text end) {
 }
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* Returns 1 and sets the value if all eight bytes are digits. The first digit is the lowest byte. */
+/* Returns 1 and sets `value` if all eight bytes are digits. The first digit is the lowest byte of `digits`, as the byte
+   order is little-endian. */
 INLINE int eight_digits(Text at, uint64_t *value) {
     uint64_t digits;
     memcpy(&digits, at, 8);

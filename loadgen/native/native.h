@@ -17,8 +17,8 @@ static inline void mutex_init(pthread_mutex_t *mutex) {
     pthread_mutexattr_destroy(&attributes);
 }
 
-/* Memory for rows. A chunk belongs to the list that holds it; the chunk owns the Python object `block`, if it has
-   one. */
+/* Memory for rows. A chunk belongs to the list that it is in, and owns a reference to its Python object `block`, if it
+   has one. */
 typedef struct Chunk {
     struct Chunk *next;
     PyObject *block; /* a reference to the Block that exposes this memory to Python, or NULL */
@@ -57,9 +57,9 @@ static inline void rows_unlock(Rows *rows) {
     pthread_mutex_unlock(&rows->lock);
 }
 
-/* Starts a new chunk after a row has filled the current one. If enough chunks are full, adds one to the number of
-   pending calls of `relief`, without making the call. Needs the lock, but not the GIL. If out of memory, discards the
-   last row and returns -1. */
+/* Starts a new chunk after a row has filled the current one. If enough chunks are full, marks a call of `relief` as
+   pending, which `rows_relieve` makes later. Needs the lock, but not the GIL. If out of memory, discards the last row
+   and returns -1. */
 int rows_filled(Rows *rows);
 
 /* Makes all pending calls of `relief`. They may run any Python code: hold no pointer into an object across this
@@ -103,14 +103,14 @@ typedef struct FastPath {
        the lock of the rows, and needs no GIL. */
     Py_ssize_t (*take_data)(
         struct FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete);
-    /* Only for `fast_path_take_frames`, which passes each text to it. Returns 1 if it took the message, 0 if it did not
+    /* Called only by `fast_path_take_frames`, for each text. Returns 1 if it took the message, 0 if it did not
        recognise the message and did nothing, -1 if out of memory. Called with the lock of `rows`, and perhaps without
        the GIL: it must call no function of Python and set no exception. */
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* the rows that the fast path writes; never NULL */
-    /* Bytes that Python must send in return for the messages that were taken; see owed.h. The lock guards these
-       fields except `owes`. */
+    /* Replies that Python must send to the messages taken here, as bytes; see owed.h. The lock of `rows` guards these
+       four fields except `owes`. */
     unsigned char *owed;
     uint32_t owed_bytes, owed_capacity;
     int owes; /* atomic */

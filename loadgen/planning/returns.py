@@ -13,7 +13,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Returns:
-    """Expected numbers of reconnects and subscribes; `subscribes` includes those of each new connection."""
+    """Expected numbers of reconnects and subscribe operations; `subscribes` includes those on each new connection."""
 
     connects: float = 0.0
     subscribes: float = 0.0

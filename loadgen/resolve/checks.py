@@ -33,7 +33,7 @@ _NS_PER_S = 1_000_000_000
 
 
 def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
-    """Return the protocol of ``target`` (a URL), else of the scenario's target, else of the embedded server."""
+    """Return the protocol of the URL ``target``, or else of the scenario's target, or else of the embedded server."""
     return protocol_of(_url(scenario, target))
 
 
@@ -355,10 +355,10 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 
 
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
-    """Return True if, for some values of the variables in both, a subscription matches the published channel.
+    """Return True if a subscription matches the published channel for some values of their variables.
 
-    At most 2,000 combinations of values are tried, and only in one of the two at a time: in the channel or in the
-    subscription. A missed match causes only a needless warning. Channels whose names come from data count as matched.
+    At most 2,000 combinations of values are tried. Either the channel or the subscription is varied, never both at
+    once. A missed match causes only a needless warning. Channels whose names come from data count as matched.
     """
     if any(group.users for group in clients.values()):
         return True

@@ -104,7 +104,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sampled: Annotated[list[tuple[Whole, Whole, Ns, Ns, Ns, Count]], Meta(max_length=100_000)]
     #: A row of the health table, by column. Any column is allowed, since columns are added from time to time.
     health: Annotated[dict[Name, int | float | str | bool | None], Meta(max_length=200)] | None
-    # The following fields are sent only after the time of the measure phase is known.
+    # The following fields are sent only once the start and end of the measure phase are known.
     statuses: Annotated[dict[Name, Count], Meta(max_length=100)] | UnsetType = UNSET
     expected: _UnsureSeconds | UnsetType = UNSET
     lateness: Encoded | UnsetType | None = UNSET
@@ -176,7 +176,7 @@ class Undecodable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class BrokenMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A message of a connection that failed; see `measure.broken`."""
+    """One of the last messages of a connection that failed; see `measure.broken`."""
 
     sent: bool
     before_ns: Ns
@@ -266,7 +266,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
-    #: How many times each note about connecting occurred. `proxies` are those that the worker used.
+    #: `network`: how often each note about connecting occurred. `proxies`: the proxies that the worker used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     proxies: Annotated[list[Proxy], Meta(max_length=10)]
 

@@ -289,7 +289,7 @@ def accepts(text: bytes) -> str | None:
     return message.id if message.type == "publish_success" and not message.failed else None
 
 
-#: Parts of answers that C leaves to Python, although they may accept all events.
+#: C leaves an answer that contains one of these texts to Python, even if the answer accepts all events.
 _FOR_PYTHON = (b"errors", b"event", b"connectionTimeoutMs", b"\\u00fc")
 
 

@@ -54,7 +54,7 @@ def test_what_the_master_can_read_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_the_size_is_known_even_if_an_impatient_master_has_removed_the_files(tmp_path: Path) -> None:
-    """A master that no longer waits for a slow worker reads the shared files and removes them."""
+    """A master that no longer waits for a slow worker reads the files in the shared folder, and removes them."""
     site = Site(tmp_path, shared=True)
     site.write()
     (path,) = site.folder.iterdir()
