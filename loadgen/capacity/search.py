@@ -166,7 +166,7 @@ def next_step(settings: SearchSettings, trials: Sequence[Trial]) -> Ask | tuple[
 
 
 def so_far(settings: SearchSettings, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...]:
-    """Return the limits, as `next_step` does, of a search that ends early for the given reason."""
+    """Return the limits found by a search that ends early, in the order of `next_step`; ``reason`` says why it ends."""
     goals: list[int | None] = [*range(settings.goals), None]
     limits = []
     for goal in goals:
@@ -312,8 +312,8 @@ def _within(
     middle = (low + high) / 2
     wanted = middle
     if settings.predict and (estimate := _estimate(lower, upper)) is not None:
-        # Try a load just below the estimate, or just above it if the lower bound is already near. Two such trials
-        # bracket the estimate within the precision.
+        # Try a load just below the estimate, or just above it if the lower bound is already close to it. Two such
+        # trials enclose the estimate in an interval no wider than the precision.
         half = 0.45 * math.log1p(settings.precision)
         at = min(max(math.log(estimate), low), high)
         wanted = at - half if at - low > high - at or at - half > low + half else at + half

@@ -1,4 +1,4 @@
-/* Numbers of JSON, which `json_scan.c` compiles into its own functions. */
+/* Functions for JSON numbers, which are inlined into those of `json_scan.c`. */
 #ifndef LOADGEN_JSON_NUMBER_H
 #define LOADGEN_JSON_NUMBER_H
 
@@ -7,7 +7,7 @@
 
 #include "json_character.h"
 
-/* Longer numbers are refused: the JSON decoder in Python rejects some of them, which a float cannot hold. */
+/* Longer numbers are refused: a float cannot hold some of them, and Python's JSON decoder then rejects them. */
 #define NUMBER_CHARACTERS_MAX 200
 #define EXPONENT_DIGITS_MAX 2
 

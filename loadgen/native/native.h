@@ -41,7 +41,7 @@ typedef struct {
     Py_ssize_t fulls;
     Chunk *spare;
     int spares;
-    Py_ssize_t most; /* `relief` is due when a chunk fills up while this many chunks are full; 0 without a relief */
+    Py_ssize_t most; /* `relief` is due when a chunk fills up while this many are full; 0 if there is no `relief` */
     Py_ssize_t due;  /* number of due calls of `relief`; `rows_due` reads it without the lock */
     PyObject *relief;
     int relieving;
@@ -90,7 +90,7 @@ typedef struct {
     int64_t arrival_ns, read_ns, within_ns, end_ns;
 } Times;
 
-/* The interface between transport and protocol: takes the messages of a connection that it recognises.
+/* The interface between transport and protocol. A fast path takes those messages of its connection that it recognises.
 
    Taking a message runs no Python code and needs no GIL, only the lock of `rows`, which also guards the fast path's own
    state. If `rows_due` is true afterwards, `rows_relieve` must be called at a place where Python code may run. */

@@ -242,7 +242,7 @@ def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
 
 
 def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
-    """Yield (place in the scenario, payload) for each payload that is more than padding of one size."""
+    """Yield (place in the scenario, payload) for each payload except those that are only padding of one size."""
     for name, group in clients.items():
         if group.publish is not None and group.publish.made is not None:
             yield ("clients", name, "publish", "payload"), group.publish.made

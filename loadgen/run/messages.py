@@ -59,7 +59,7 @@ PONG: Final = "loadgen.pong"
 
 #: Length to which a worker cuts texts before it sends them.
 MOST_TEXT: Final = 2_000
-#: JavaScript represents all integers up to this one exactly, as Parquet readers do; no count comes near it.
+#: JavaScript and readers of Parquet represent all integers up to this one exactly. No count comes near it.
 _MOST: Final = 1 << 53
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]

@@ -194,7 +194,7 @@ class WorkerClock:
             self._quickest[-1] = new
 
     def _hold(self) -> bool:
-        """Intersect the recent pings' bounds, moved to the last ping's time; return False if they have nothing in common."""
+        """Intersect the recent pings' bounds, moved to the time of the last ping; return False if they are disjoint."""
         new = self._recent[-1]
         if self._steady:
             self._narrow(new)

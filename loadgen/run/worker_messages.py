@@ -298,7 +298,7 @@ def clipped(text: str | None) -> str | None:
 def clipped_counts(counts: dict[str, int], most: int = 900) -> dict[str, int]:
     """Return counts by text with every text cut to `MOST_TEXT`, and the counts of equal texts added up.
 
-    Beyond ``most`` texts the rest is counted as `(others)`.
+    If there are more than ``most`` different texts, the further ones are counted together as `(others)`.
     """
     found: dict[str, int] = {}
     for text, count in counts.items():

@@ -1,4 +1,4 @@
-"""Test schedules: exact counts, even groups, correct Poisson distribution, no drift."""
+"""Test schedules: exact counts, even spacing within groups, correct Poisson distribution, no drift."""
 
 import math
 import statistics

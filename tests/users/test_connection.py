@@ -100,8 +100,8 @@ def test_a_service_that_cannot_be_reached_leaves_a_row_and_no_connection(
     (row,) = of.rows.connections
     assert row.opened_ns is None
     assert row.closed_ns is not None
-    # If the harness failed, the subscriptions are recorded as not observed. If the service refused, they were
-    # never requested.
+    # If the harness failed, the subscriptions are recorded as not observed. If the service refused the connection,
+    # they are not recorded, since they were never requested.
     assert (row.intent, row.error) == (("harness failure", None) if ours else (None, "connection refused"))
     assert len(of.rows.subscriptions) == (2 if ours else 0)
 

@@ -51,7 +51,7 @@ class Bill:
     lines: tuple[BillLine, ...]
 
     def usd(self, *parts: BillPart, lasting: bool | None = None) -> Span:
-        """Return the sum of the lines of these parts, or of all parts.
+        """Return the sum of the costs of the lines that belong to ``parts``, or of all lines if no part is given.
 
         ``lasting`` limits the sum to lines that are `lasting` (true), or to the others (false).
         """

@@ -34,7 +34,7 @@ class Delivered(NamedTuple):
     key: str
     """The value that names the subscription, or an empty text."""
     event: Marked
-    """The event; its stamp is empty if it has none."""
+    """The event and its stamp; the stamp is empty if the message has none."""
     end: int
     """Offset of the next message."""
 

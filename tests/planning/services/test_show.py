@@ -104,7 +104,7 @@ def test_a_scenario_has_the_cost_of_a_run() -> None:
     iot, pusher = document["services"]
     assert 0 < iot["run"]["usd_metered"]["min"] < 1
     assert iot["run"]["usd_lasting"] == {"min": 0, "max": 0}
-    # A plan is paid by the month, but a whole month of this load exceeds every plan on the list.
+    # The plan that the run needs is paid for a whole month. A whole month of this load exceeds every plan of Pusher.
     assert pusher["run"]["usd_lasting"] == {"min": 49, "max": 49}
     assert pusher["month"]["usd"] == {"min": None, "max": None}
 

@@ -28,7 +28,7 @@ class Site:
         self.writer.write_rows("clock", [tuple(range(1, 10))])
 
     def answers(self) -> None:
-        """Deliver the master's answers to all messages sent so far."""
+        """Let the master answer all messages sent since the last call, and pass its answers to the spool."""
         for piece in self.line.all(Piece)[self.taken :]:
             self.taken += 1
             self.spool.on_answer(self.receiver.take(3, piece))

@@ -1,4 +1,4 @@
-"""Test whole runs over server-sent events: nchan, and a hub that loses, replays, refuses and cuts."""
+"""Test whole runs over server-sent events: on nchan, and on a hub that loses or repeats events and cuts connections."""
 
 import json
 import threading
