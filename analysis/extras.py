@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 DISTRIBUTION: Final = "fanout-loadgen"
-#: Set in the container image (docs/deploy/Dockerfile).
+#: Environment variable that is set in the container image (docs/deploy/Dockerfile).
 IMAGE: Final = "LOADGEN_IMAGE"
 #: Modules that are installed only with an extra, by the extra's name in pyproject.toml.
 MODULES: Final = {

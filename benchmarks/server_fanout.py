@@ -92,7 +92,7 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
         after = cpu_of(pids)
         reader.join()
-        # Restore this process's affinity, because the next server is a child of this process and inherits it.
+        # Restore this process's CPU affinity, because the next server is a child of this process and inherits it.
         os.sched_setaffinity(0, allowed)
     cpu_s = [sum(end) - sum(begin) for begin, end in zip(before, after, strict=True)]
     user_s = sum(end[0] - begin[0] for begin, end in zip(before, after, strict=True))
@@ -169,7 +169,7 @@ def event_of_size() -> str:
 
 
 def read_all(pipe: Connection, server: Announcement, subscribers: int) -> None:
-    """Subscribe, then read until every subscriber has the number of bytes that the publisher sends over the pipe."""
+    """Subscribe, then read until every subscriber has as many bytes as the publisher announces through the pipe."""
     selector = selectors.DefaultSelector()
     sockets = [subscribe(server, number) for number in range(subscribers)]
     for client in sockets:

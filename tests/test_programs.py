@@ -1,4 +1,4 @@
-"""Test that tests of missing programs are skipped with a uniform message, and fail in CI."""
+"""Test that tests whose programs are missing are skipped with a uniform message, and fail in CI."""
 
 from pathlib import Path
 

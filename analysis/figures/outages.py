@@ -85,8 +85,8 @@ def _lives(run: Run) -> _Lives:
     silent_ns = ints(table, "silent_since_ns", missing=_FOREVER)
     error, errors = codes(table, "error")
     lost = error != errors.index(None) if None in errors else np.ones(len(error), dtype=bool)
-    # When a lost worker's open connections ended is unknown, and says nothing about the target. Treat them as closed
-    # without an error at the end of the worker's record.
+    # It is unknown when the open connections of a lost worker ended, and their end says nothing about the target. Treat
+    # them as closed without an error at the end of the worker's record.
     worker = ints(table, "worker")
     for number, end_ns in run.broken_off_ns.items():
         its = (worker == number) & (closed_ns == _FOREVER)

@@ -24,7 +24,7 @@ class Places:
         return len(self._numbers)
 
     def of(self, wanted: Ints) -> Ints:
-        """Return the position of each wanted number, or -1."""
+        """Return the position of each wanted number in the list, or -1 if the number is not in it."""
         if not len(self._numbers):
             return np.full(len(wanted), -1, dtype=np.int64)
         if self._table is None:
@@ -60,7 +60,7 @@ class EventPlaces:
         return self._publishers.of(publisher)
 
     def of(self, publisher: Ints, sequence: Ints) -> Ints:
-        """Return the position of each event, or -1."""
+        """Return the position of each event in the list, or -1 if the event is not in it."""
         if not len(self._key):
             return np.full(len(publisher), -1, dtype=np.int64)
         place = self._base[self._publishers.of(publisher)] + sequence

@@ -80,7 +80,7 @@ def fan_out(run: Run) -> Figure | None:
         highest.append(rows.ranks_ns["last_ns"][its].max(initial=np.iinfo(np.int64).min))
     first, middle, last = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     figure, (axes,) = style.new_figure(1, 3.0)
-    # Rings of different widths around a dot: all three are visible where they coincide.
+    # Draw two rings of different sizes around a dot, so that all three marks are visible where they coincide.
     for values, label, colour, size, filled in (
         (last, "last subscriber", style.VERMILION, 5.5, False),
         (middle, "median subscriber", style.BLUE, 3.5, False),

@@ -149,7 +149,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("read_ns", pa.int64()),
         ]
     ),
-    # Deliveries whose content is not what was sent; only if the scenario asks for integrity.
+    # Deliveries whose content differs from what was sent; recorded only if the scenario asks for integrity.
     "altered": pa.schema(
         [
             ("worker", pa.int16()),

@@ -27,7 +27,7 @@ _MEMORY_SHARE: Final = 0.9
 
 
 class TableError(Exception):
-    """A table cannot be read; the text is a sentence that begins with its path."""
+    """A table cannot be read; the error's text is a sentence that begins with the table's path."""
 
 
 def check(folder: Path, free_bytes: int | None = None) -> None:

@@ -68,7 +68,7 @@ _INTERNAL = {
     "LOADGEN_CHOOSE_KEY",
     "LOADGEN_WEB_TOKEN",
     "PYTHONPATH",
-    # Web servers set this one for CGI programs. There HTTP_PROXY may come from a request and is not trusted.
+    # Web servers set it for CGI programs. In such a program, HTTP_PROXY may come from a request and is not trusted.
     "REQUEST_METHOD",
 }
 

@@ -223,7 +223,7 @@ def _goal(settings: SearchSettings, trials: Sequence[Trial], goal: int | None) -
     seen = _seen(trials, goal)
     lower, upper = _bounds(seen)
     for at in seen:
-        # Every load below the upper bound needs a clear result; loads above it do not matter.
+        # The search needs a clear result for every load below the upper bound, but for none above it.
         if at.state is None and not _fails(at) and (upper is None or at.load < upper.load):
             if len(at.doubts) >= OVERLOADS + 2:
                 return _limit(seen, "undecided", at.doubts[-1].doubt)

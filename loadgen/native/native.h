@@ -109,8 +109,8 @@ typedef struct FastPath {
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* the rows that the fast path writes; never NULL */
-    /* Replies that Python must send to the messages taken here, as bytes; see owed.h. The lock of `rows` guards these
-       four fields except `owes`. */
+    /* Bytes of the replies that Python must send to the messages taken here; see owed.h. The lock of `rows` guards
+       these four fields except `owes`. */
     unsigned char *owed;
     uint32_t owed_bytes, owed_capacity;
     int owes; /* atomic */

@@ -45,7 +45,7 @@ class Budget(Struct, frozen=True):
         )
 
     def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
-        """Return the cost of the operations so far in US dollars.
+        """Return the cost of the run's operations so far, in US dollars.
 
         ``progress`` holds the workers' counts as in their STATUS messages, ``connected_s`` the connection time of all
         clients together.

@@ -45,7 +45,7 @@ def shown(message: bytes | bytearray | memoryview, secrets: Iterable[tuple[str, 
 
 
 def cut(text: str) -> str:
-    """Cut a service's reason to 500 characters, since it is recorded again for each event that it is given for."""
+    """Cut a service's reason to 500 characters, since the record repeats it for each event concerned."""
     return text if len(text) <= MOST_REASON_CHARACTERS else text[:MOST_REASON_CHARACTERS] + "..."
 
 

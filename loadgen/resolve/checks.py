@@ -65,7 +65,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
     yield from check_logins(clients, data, protocol)
     yield from _unchecked(scenario)
     yield from responses.check(clients, variables, data, rules)
-    # Channel names must not use columns that contain a login's secret, so these are collected first.
+    # Channel names must not use columns that contain a login's secret, so collect these columns first.
     secrets = secrets_of(clients, data)
     used = {name for _, login in logins_in(clients) for name in login.columns}
     for path, source, validate in templates(clients, rules):

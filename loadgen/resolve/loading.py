@@ -54,7 +54,7 @@ def load(
 def load_with_data(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> tuple[Scenario, Tables]:
-    """Return the scenario as :func:`load` does, and the rows of its data files; the caller must close the rows.
+    """Return the scenario as :func:`load` does, and the tables of its data files, which the caller must close.
 
     Raises the same errors as :func:`load`.
     """

@@ -281,7 +281,7 @@ CODEC: Final = Codec(Hello, Claim, Ping, Interrupted, Piece, Status, Finished)
 
 
 def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:
-    """Return a decoded message, or None if ``kind`` is not a message of the harness's workers; raises ValueError."""
+    """Return a decoded message, or None if ``kind`` is no worker's message; raises ValueError if it is invalid."""
     return CODEC.decode(kind, raw)
 
 

@@ -51,8 +51,8 @@ class Connection:
         self._caller = caller if api.identifies else UNKNOWN_CALLER
         self._socket = socket
         self._transport = transport
-        # The fan-out calls these two methods for every delivery, so use the transport's own methods without a Python
-        # wrapper.
+        # The fan-out calls `write` and `buffered_bytes` for every delivery, so use the transport's own methods without
+        # a Python wrapper.
         self.write: Callable[[bytes], None] = transport.write
         """Append whole frames to the transport's buffer; raises RuntimeError when the socket is closed."""
         self.buffered_bytes: Callable[[], int] = transport.get_write_buffer_size

@@ -37,7 +37,7 @@ class _Padded(Maker):
     makes_members = False
 
     def members(self) -> str:
-        """Return an empty text, since a padded reply gets no JSON members."""
+        """Return an empty text, since a padded reply gets no further JSON members."""
         return ""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:

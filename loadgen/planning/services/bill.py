@@ -72,7 +72,7 @@ class Bill:
 
     @property
     def certainty(self) -> Certainty:
-        """The worst certainty of the lines whose cost is unknown or above zero."""
+        """The lowest certainty among the lines whose cost is unknown or above zero."""
         return worst(line.certainty for line in self.lines if line.usd.high != 0)
 
     @property

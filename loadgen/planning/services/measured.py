@@ -33,8 +33,8 @@ class Counts:
 def load_of_counts(counts: Counts, planned: Load) -> Load:
     """Return the load of a run's scenario with the run's counts in place of the expected ones.
 
-    Deliveries are assumed to have the same sizes as the events. The load of a month is kept from ``planned``, the
-    scenario's expected load: it leaves out the run's ramp and drain.
+    ``planned`` is the scenario's expected load: its numbers for the run are replaced, its numbers for a month, which
+    leave out the run's ramp and drain, are kept. Deliveries are assumed to have the same sizes as the events.
     """
     whole = sum(counts.event_sizes.values())
     sizes = (
@@ -55,8 +55,8 @@ def load_of_counts(counts: Counts, planned: Load) -> Load:
 def load_of_record(run: Run, planned: Load) -> Load:
     """Return the load of a run's scenario, with the numbers of events and deliveries taken from the run's record.
 
-    ``planned`` is the scenario's expected load, of which only the run is replaced and not the month. Readiness probes,
-    echoes and events of other publishers count once each, as their sizes are not on record.
+    ``planned`` is the scenario's expected load: its numbers for the run are replaced, its numbers for a month are kept.
+    Readiness probes, echoes and events of other publishers count once each, as their sizes are not on record.
     """
     counted, minutes, _ = operations(run, _WHOLE_EVENT, 60)
     record = _Record(run)

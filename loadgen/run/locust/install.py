@@ -104,8 +104,8 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
         # `loadgen run` prints its own summary; a second one with other rounding would confuse.
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
-    # Locust logs a traceback for each send that it repeats, for example to a master that refuses this worker. That is
-    # no error of the program, so leave such records out.
+    # Locust logs a traceback for each send that it repeats, for example to a master that refuses this worker. Leave
+    # these log records out, since a repeated send is no error of the program.
     logging.getLogger("locust.util.exception_handler").addFilter(lambda record: record.exc_info is None)
     process.register()
     on_ending_signals(process.on_interrupt)

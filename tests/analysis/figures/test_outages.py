@@ -251,7 +251,7 @@ def test_what_came_at_once_is_laid_to_the_generator_only_where_it_was_not_awake(
 def test_throttling_is_counted_and_the_rate_is_that_while_it_went_on(tmp_path: Path) -> None:
     said = "x:80 does not accept the WebSocket handshake now: HTTP 429 (Too Many Requests)"
     connections: list[Row] = [
-        # Twenty clients connect at once, the capacity of a token bucket; then ten a second for two seconds.
+        # Twenty clients connect at once, as many as a token bucket holds. Then ten a second connect for two seconds.
         *(connection(n, acknowledged_ns=T0 + MS) for n in range(20)),
         *(connection(20 + n, 1, acknowledged_ns=T0 + 100 * MS + n * 100 * MS) for n in range(1, 20)),
         *(

@@ -1,4 +1,4 @@
-"""Test that a worker's spool reaches its master, or stays here if the master does not take it."""
+"""Test that a worker's spool reaches its master, or stays on the worker's machine if the master does not take it."""
 
 from pathlib import Path
 

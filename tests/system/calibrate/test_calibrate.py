@@ -20,8 +20,8 @@ from loadgen.exits import ExitCode
 from loadgen.server.journal_reader import Journal
 from tests.system.here import here
 
-#: 500 deliveries a second, which even a busy machine can handle; runs that call themselves invalid are
-#: compared too.
+#: A load of 500 deliveries a second, which even a busy machine can handle. Runs with an invalid verdict are compared
+#: too.
 LOAD = ("clients.readers.count=40", "clients.publishers.publish.rate=50/s")
 SMALL = {
     case.name: dataclasses.replace(

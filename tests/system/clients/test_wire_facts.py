@@ -1,8 +1,8 @@
 """Test over real sockets the messages of clients that no package registry has, written from their code.
 
-Sources: the repositories that docs/reference/appsync-events.md names, the repository exanubes/appsync, and "OB", which
-is the repository onlybakam/ob-appsync-events-client. Most of these clients are typed: if a member of a message is
-missing or has another type, the connection ends or the message is silently lost.
+Sources: the repositories that docs/reference/appsync-events.md names, exanubes/appsync, and
+onlybakam/ob-appsync-events-client (here "OB"). Most of these clients are typed: if a member of a message is missing or
+has another type, the connection ends or the message is silently lost.
 """
 
 import json
