@@ -1,8 +1,8 @@
 """Find outages, in which no client had a connection, and silences, in which connections received nothing.
 
 A client closes a connection that received nothing for as long as the service may be silent (`silent_since_ns` in the
-record). Between the last message and the reconnect nothing could arrive. The record cannot tell whether the network or
-the service was at fault.
+record). After the last received data, nothing could arrive until the client was connected again. The record cannot tell
+whether the network or the service was at fault.
 """
 
 from dataclasses import asdict, dataclass

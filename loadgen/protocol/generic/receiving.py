@@ -45,7 +45,7 @@ class Receiver(NamedTuple):
     shown: Callable[[Message], str]
     #: The fast decoder of JSON deliveries (see `patterns.quick`), or None if the protocol file's pattern allows none.
     quick: Any
-    #: Matches a delivery at an offset of a stream of lines (see `rules.line_pattern`); None if messages are not lines.
+    #: The pattern of a delivery in a stream of lines (see `rules.line_pattern`); None if messages are not lines.
     line: Any
     #: Reads deliveries whose stamps are in a header, or None if the protocol file does not describe such messages.
     stamped: StampedLines | None = None

@@ -57,7 +57,8 @@ class Connecting:
         #: True once the broker has accepted the connection.
         self.connected = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
-        #: Time (ns) within which the broker must answer our pings: 1.5 times the keep alive. None before the CONNACK.
+        #: Time (ns) within which the broker must answer our pings: 1.5 times the keep alive. None before the CONNACK,
+        #: or without a keep alive.
         self.timeout_ns: int | None = None
 
     @property
