@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 DISTRIBUTION: Final = "fanout-loadgen"
-#: Set in the container image (docs/deploy/Dockerfile).
+#: Environment variable that is set in the container image (docs/deploy/Dockerfile).
 IMAGE: Final = "LOADGEN_IMAGE"
 #: Modules that are installed only with an extra, by the extra's name in pyproject.toml.
 MODULES: Final = {
@@ -141,7 +141,7 @@ def _direct_url() -> dict[str, Any]:
 
 
 def _packages(extra: str) -> list[str]:
-    """Return an extra's packages with their version bounds, or its modules' names if loadgen has no metadata."""
+    """Return an extra's packages with version bounds, or its module names if loadgen's package metadata is missing."""
     return list(requirements(extra)) or list(MODULES[extra])
 
 

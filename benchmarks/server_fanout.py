@@ -92,7 +92,7 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
         after = cpu_of(pids)
         reader.join()
-        # Restore this process's affinity, because the next server is a child of this process and inherits it.
+        # Restore this process's CPU affinity, because the next server is a child of this process and inherits it.
         os.sched_setaffinity(0, allowed)
     cpu_s = [sum(end) - sum(begin) for begin, end in zip(before, after, strict=True)]
     user_s = sum(end[0] - begin[0] for begin, end in zip(before, after, strict=True))
@@ -137,9 +137,9 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
     """Publish batches one at a time; return the number of batches.
 
-    Each batch waits until the previous one is answered and has arrived at the sockets in ``seen_by``, one at each
-    server process. Otherwise processes that do not serve the publisher could fall behind, and then deliver several
-    batches with one write per subscriber, which is cheaper.
+    A batch is sent only after the previous batch is answered and has arrived at the sockets in ``seen_by``, one for
+    each server process. Otherwise processes that do not serve the publisher could fall behind, and then deliver
+    several batches with one write per subscriber, which is cheaper.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc
@@ -169,7 +169,7 @@ def event_of_size() -> str:
 
 
 def read_all(pipe: Connection, server: Announcement, subscribers: int) -> None:
-    """Subscribe, then read until every subscriber has the number of bytes that the publisher sends over the pipe."""
+    """Subscribe, then read until every subscriber has as many bytes as the publisher announces through the pipe."""
     selector = selectors.DefaultSelector()
     sockets = [subscribe(server, number) for number in range(subscribers)]
     for client in sockets:
@@ -206,7 +206,7 @@ def subscribe(server: Announcement, number: int, channel: str = CHANNEL) -> sock
 
 
 def read_until(client: socket.socket, end: bytes) -> None:
-    """Read until the received bytes end with `end`; nothing may follow it yet."""
+    """Read until the received bytes end with `end`; the server must not have sent anything after `end` yet."""
     data = b""
     while not data.endswith(end):
         chunk = client.recv(4096)

@@ -9,7 +9,8 @@ _BUNDLE = _PACKAGE / "_bundle"
 def bundle(relative: str) -> Path:
     """Return the path of a file or folder from a checkout's top level, such as ``scenarios``.
 
-    An installed wheel has these in ``loadgen/_bundle`` (``force-include`` in pyproject.toml). The path need not exist.
+    An installed wheel has these files in ``loadgen/_bundle`` (``force-include`` in pyproject.toml). The path need not
+    exist.
     """
     installed = _BUNDLE / relative
     return installed if installed.exists() else _PACKAGE.parent / relative

@@ -44,7 +44,7 @@ __all__ = [
 
 
 class LoadRun(Protocol):
-    """The function of the fixture `load_run`: :func:`loadgen.run_scenario` with a local Event API as ``api``."""
+    """The type of the fixture `load_run`: calls :func:`loadgen.run_scenario`, with a local Event API if given."""
 
     def __call__(self, scenario: Any, *, api: LocalEventApi | None = None, **options: Any) -> ScenarioRun:
         """Return the finished run; raises the errors of :func:`loadgen.run_scenario`."""

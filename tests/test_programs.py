@@ -1,4 +1,4 @@
-"""Test that missing programs skip tests in one form, and fail in CI."""
+"""Test that tests whose programs are missing are skipped with a uniform message, and fail in CI."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests import programs
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Simulate a machine that has none of the programs."""
+    """Simulate a machine on which no program that tests need is installed."""
     monkeypatch.setattr("tests.programs.shutil.which", lambda *_, **__: None)
     monkeypatch.delenv("CI", raising=False)
     return tmp_path

@@ -57,7 +57,7 @@ class Estimate:
 
     @property
     def certain(self) -> float:
-        """The shift between `least` and `most` that is closest to 0, which means no change."""
+        """The shift between `least` and `most` that is closest to 0; a shift of 0 means no change."""
         return max(self.least, 0.0) + min(self.most, 0.0)
 
     @property
@@ -68,7 +68,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Smallest change that matters (a share), error level of one metric, and error level of Holm's first step."""
+    """Smallest change that matters (a share), error level of one metric, and of the first step of Holm's method."""
 
     min_effect: float
     level: float
@@ -77,7 +77,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """The design of a comparison: the number of runs on each side, and the way in which they were made."""
+    """The design of a comparison: its kind, and the number of runs on each side."""
 
     kind: Kind
     base: int
@@ -109,7 +109,7 @@ class Design:
 
     @property
     def decides(self) -> bool:
-        """True if the design allows an interval and a verdict (for single runs, from the spread within a run)."""
+        """True if the design allows an interval and a verdict. For single runs, both use the spread within a run."""
         return self.kind is not Kind.FEW and not self.broken
 
     def too_few(self) -> str:

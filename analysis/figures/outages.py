@@ -1,7 +1,7 @@
 """Find outages, in which no client had a connection, and silences, in which connections received nothing.
 
 A client closes a connection that received nothing for as long as the service may be silent (`silent_since_ns` in the
-record). Nothing could arrive from the last sign of life until the client was connected again; the record cannot tell
+record). After the last received data, nothing could arrive until the client was connected again. The record cannot tell
 whether the network or the service was at fault.
 """
 
@@ -85,8 +85,8 @@ def _lives(run: Run) -> _Lives:
     silent_ns = ints(table, "silent_since_ns", missing=_FOREVER)
     error, errors = codes(table, "error")
     lost = error != errors.index(None) if None in errors else np.ones(len(error), dtype=bool)
-    # The end of a lost worker's connections is not known and says nothing about the target: end them with the worker's
-    # record.
+    # It is unknown when the open connections of a lost worker ended, and their end says nothing about the target. Treat
+    # them as closed without an error at the end of the worker's record.
     worker = ints(table, "worker")
     for number, end_ns in run.broken_off_ns.items():
         its = (worker == number) & (closed_ns == _FOREVER)

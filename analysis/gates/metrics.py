@@ -94,7 +94,7 @@ _STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
 
 
 class UnknownMetricError(ValueError):
-    """The metric does not exist; the message ends a sentence and names the nearest metric, or all metrics."""
+    """The metric does not exist; the message names the nearest metric, or all metrics, and completes a sentence."""
 
 
 def names() -> Sequence[str]:

@@ -41,7 +41,7 @@ def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None
         return np.empty(0, dtype=np.int64), []
     texts = unified.chunk(0).dictionary
     numbers = pa.chunked_array([chunk.indices for chunk in unified.chunks])
-    # Codes are numbered in order of first appearance; unused texts have none.
+    # Number the texts in the order in which rows first use them; a text that no row uses gets no code.
     encoded = pc.dictionary_encode(numbers, null_encoding="encode").combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)

@@ -9,7 +9,7 @@ _TABLE_MAX = 50_000_000
 
 
 class Places:
-    """Index from numbers to their positions in a sorted list of distinct numbers; -1 for numbers not in it."""
+    """Finds the positions of numbers in a sorted list of distinct numbers; a number not in it has position -1."""
 
     def __init__(self, numbers: Ints) -> None:
         """Index ``numbers``, which must be sorted and distinct."""
@@ -24,19 +24,19 @@ class Places:
         return len(self._numbers)
 
     def of(self, wanted: Ints) -> Ints:
-        """Return the position of each wanted number, or -1."""
+        """Return the position of each wanted number in the list, or -1 if the number is not in it."""
         if not len(self._numbers):
             return np.full(len(wanted), -1, dtype=np.int64)
         if self._table is None:
             place = np.minimum(np.searchsorted(self._numbers, wanted), len(self._numbers) - 1)
             return np.where(self._numbers[place] == wanted, place, -1)
         last = len(self._table) - 1
-        # The last entry holds -1 for all numbers outside the array.
+        # The last entry of the table is -1: use it for all numbers outside the table.
         return self._table[np.where((wanted >= 0) & (wanted < last), wanted, last)]
 
 
 class EventPlaces:
-    """Index from events to positions in a list sorted by key; -1 for events that are not in it.
+    """Finds the positions of events in a list of events sorted by key; an event not in the list has position -1.
 
     A key is ``publisher << 32 | sequence``.
     """
@@ -56,11 +56,11 @@ class EventPlaces:
         return len(self._publishers)
 
     def publisher_of(self, publisher: Ints) -> Ints:
-        """Return each publisher's position among the publishers, or -1."""
+        """Return the index of each publisher number in the sorted list of all publishers, or -1 if it is not there."""
         return self._publishers.of(publisher)
 
     def of(self, publisher: Ints, sequence: Ints) -> Ints:
-        """Return the position of each event, or -1."""
+        """Return the position of each event in the list, or -1 if the event is not in it."""
         if not len(self._key):
             return np.full(len(publisher), -1, dtype=np.int64)
         place = self._base[self._publishers.of(publisher)] + sequence

@@ -41,9 +41,9 @@ def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterato
 
 
 def cut_by_weight(window: Window, at_ns: Ints, weight: Ints) -> list[Window]:
-    """Cut a window into slices of about `SLICE_ROWS` total weight.
+    """Cut a window into slices so that the weights in each slice add up to about `SLICE_ROWS`.
 
-    ``weight`` has the weight at each time in ``at_ns``. The times must lie in the window, in any order.
+    ``weight`` has one weight for each time in ``at_ns``. The times must lie in the window, in any order.
     """
     order = np.argsort(at_ns, kind="stable")
     at_ns, total = at_ns[order], np.cumsum(weight[order])

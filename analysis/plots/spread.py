@@ -21,7 +21,7 @@ _MEDIAN: Final = 0.5
 
 
 def percentile_curves(run: Run) -> Figure | None:
-    """Latency by percentile on an axis on which each further nine takes the same space."""
+    """Draw the latency at each percentile; 90 %, 99 %, 99.9 % and so on are equally far apart on the axis."""
     found = latencies(run)
     if found is None or found.headline.curve is None:
         return None
@@ -43,7 +43,8 @@ def percentile_curves(run: Run) -> Figure | None:
         lowest.append(at[above <= _MEDIAN][:1].min(initial=at[-1]) / 1e6)
         highest.append(at[-1] / 1e6)
     axes.set_xscale("log")
-    # Begin at the median: the part below it shows little, but would take as much room as each further nine.
+    # Begin the axis at the median: lower percentiles show little, but would take as much room as each further nine
+    # (90 %, 99 %, 99.9 %).
     nines = [_MEDIAN, *(10.0**-n for n in range(1, int(np.log10(count)) + 1))]
     axes.set_xlim(_MEDIAN, min(1.0 / count, _MEDIAN / 5))
     axes.xaxis.set_major_locator(FixedLocator(nines))
@@ -79,7 +80,7 @@ def fan_out(run: Run) -> Figure | None:
         highest.append(rows.ranks_ns["last_ns"][its].max(initial=np.iinfo(np.int64).min))
     first, middle, last = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     figure, (axes,) = style.new_figure(1, 3.0)
-    # Rings of different widths around a dot: all three are visible where they coincide.
+    # Draw two rings of different sizes around a dot, so that all three marks are visible where they coincide.
     for values, label, colour, size, filled in (
         (last, "last subscriber", style.VERMILION, 5.5, False),
         (middle, "median subscriber", style.BLUE, 3.5, False),

@@ -149,7 +149,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("read_ns", pa.int64()),
         ]
     ),
-    # Deliveries whose content is not what was sent; only if the scenario asks for integrity.
+    # Deliveries whose content differs from what was sent; recorded only if the scenario asks for integrity.
     "altered": pa.schema(
         [
             ("worker", pa.int16()),
@@ -174,7 +174,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     ),
 }
 
-#: Tables that are stored as Parquet files; the histograms become histograms.hlog.
+#: Tables that are stored as Parquet files. Histograms are stored in histograms.hlog instead.
 TABLES: Final = tuple(name for name in SCHEMAS if name != "histograms")
 
 #: Columns that records of earlier versions lack; they read as null.

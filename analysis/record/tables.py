@@ -17,7 +17,7 @@ from analysis.record import files, schemas
 _COLUMNS_MAX: Final = 200
 #: Maximum number of rows in a row group. loadgen itself writes a million rows plus at most one batch.
 _GROUP_ROWS_MAX: Final = 4_000_000
-#: Tables smaller than this may be compressed to any degree.
+#: The ratio of unpacked to packed size is not limited for tables smaller than this.
 _SMALL_BYTES: Final = 256 << 20
 #: Maximum ratio of unpacked to packed size. loadgen's most uniform rows (due and never sent) have a ratio of 28.
 _RATIO_MAX: Final = 200
@@ -27,7 +27,7 @@ _MEMORY_SHARE: Final = 0.9
 
 
 class TableError(Exception):
-    """A table cannot be read; the text is a sentence that begins with its path."""
+    """A table cannot be read; the error's text is a sentence that begins with the table's path."""
 
 
 def check(folder: Path, free_bytes: int | None = None) -> None:

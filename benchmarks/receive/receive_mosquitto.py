@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 binary, port, count, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-#: Seconds between two checks whether the sender still listens.
+#: Seconds between two checks of whether the sender still listens.
 LOOK_S = 0.5
 #: The part of a line of /proc/net/tcp that stands for a socket listening at the port.
 LISTENING = f" 0100007F:{port:04X} 00000000:0000 0A ".encode()

@@ -1,4 +1,4 @@
-/* The inner loop of the saturating sender: stamps the frames of each subscriber's write in place, and writes them. */
+/* The inner loop of the saturating sender: stamps the frames in each subscriber's buffer in place, and writes them. */
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 @cache
 def _compiled() -> Any:
-    """Return the C function, or None without a compiler."""
+    """Compile saturate.c and return its function, or None if there is no C compiler."""
     compiler = program("cc")
     if compiler is None:
         return None
@@ -39,10 +39,10 @@ def available() -> bool:
 def saturate(
     sockets: Sequence[int], writes: Sequence[bytes], stamp: bytes, frames: int, sequence: int, seconds: float
 ) -> int:
-    """Send each subscriber its write again and again for some seconds; return the number of rounds.
+    """Send each subscriber its bytes of ``writes`` again and again for some seconds; return the number of rounds.
 
-    Each write holds ``frames`` frames of one length. ``stamp`` is the first stamp in each write; each round writes new
-    stamps from ``sequence`` on.
+    Each of the ``writes`` holds ``frames`` frames of one length, the first with the stamp ``stamp``. Each round puts
+    new stamps into the frames, with sequence numbers from ``sequence`` on.
 
     Raises:
         OSError: a socket is broken.

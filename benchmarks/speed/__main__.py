@@ -38,7 +38,7 @@ INTERRUPTED = 130
 
 
 def measure(name: str, options: Options) -> Section:
-    """Run a section; if it fails or is interrupted as a whole, return it without figures."""
+    """Run a section; if its function raises or is interrupted, return the section without figures."""
     try:
         section: Section = importlib.import_module(f"speed.{name}").run(options)
     except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}: there are {', '.join(SECTIONS)}")
-    # Wide enough for the tables where the output goes to a file.
+    # When the output goes to a file, use 150 columns, which is wide enough for the tables.
     console = Console(width=None if sys.stdout.isatty() else 150)
     sections: dict[str, Section] = {}
     began = time.monotonic()

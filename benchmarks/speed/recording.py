@@ -41,7 +41,7 @@ def run(options: Options) -> Section:
 
 
 def _measured(section: Section, options: Options, pattern: Pattern, payload: str) -> float | None:
-    """Measure both receivers with one payload; return recording's share, or None if that failed."""
+    """Measure both receivers with one payload; return the share of CPU time spent on recording, or None on failure."""
     try:
         rows, failures = measure.in_turn(
             (OURS, OURS_UNRECORDED), pattern, TURNS, options.subscribers, options.seconds, options.scratch

@@ -1,1 +1,1 @@
-"""Shared parts of the growth and endurance benchmarks: a sender of many subscriptions and sizes, and our receiver."""
+"""Shared parts of the growth and endurance benchmarks: a sender, and a receiver that uses our receive path."""

@@ -37,7 +37,7 @@ _DEFAULT_MEASURE = "60s"
 
 
 def examples() -> Iterator[tuple[str, Path, str]]:
-    """Yield (title, picture, YAML of the profile) of each example on the page."""
+    """Yield (title, picture, YAML of the profile) of each example in docs/load-curves.md."""
     for found in _EXAMPLE.finditer(PAGE.read_text(encoding="utf-8")):
         yield found["title"], PAGE.parent / found["picture"], found["yaml"]
 

@@ -46,7 +46,7 @@ _NO_PACKAGES = (
     "pyarrow/include",
     "pyarrow/includes",
     "pyarrow/src",
-    # Arrow's clients for RPC and for object stores, which loadgen does not use.
+    # loadgen does not use Arrow's clients for RPC and for object stores.
     "pyarrow/*flight*",
     "pyarrow/*_s3*",
     "pyarrow/_s3fs*",
@@ -116,7 +116,7 @@ def slim() -> None:
     for service in (packages / "botocore" / "data").glob("*/"):
         if service.name not in _AWS_SERVICES:
             remove(service)
-    # The wheel has each of these libraries three times, once for each of its names.
+    # pyarrow's wheel has each of these libraries three times, under three names: replace two copies by links.
     for library in (packages / "pyarrow").glob("libarrow_python*.so.*.*"):
         for name in (library.name.partition(".so")[0] + ".so", ".".join(library.name.split(".")[:3])):
             twin = library.with_name(name)
@@ -164,7 +164,7 @@ def links(path: Path) -> Iterator[Path]:
 
 
 def libraries(binaries: Iterable[Path]) -> set[Path]:
-    """Return the system's libraries that the binaries load, and the loader."""
+    """Return the system libraries that the binaries load, including the dynamic loader."""
     found = set()
     for binary in binaries:
         command = ["ldd", str(binary)]

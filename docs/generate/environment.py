@@ -68,7 +68,7 @@ _INTERNAL = {
     "LOADGEN_CHOOSE_KEY",
     "LOADGEN_WEB_TOKEN",
     "PYTHONPATH",
-    # Set by web servers for CGI programs. In such a program, HTTP_PROXY may come from a request and is not trusted.
+    # Web servers set it for CGI programs. In such a program, HTTP_PROXY may come from a request and is not trusted.
     "REQUEST_METHOD",
 }
 
@@ -96,7 +96,7 @@ def page() -> str:
 
 
 def _found() -> Iterator[str]:
-    # The code reads these in a loop over the two constants, so the search below does not find them.
+    # The code reads these variables in loops over the constants, so the search below does not find their names.
     yield from (*proxy.VARIABLES, proxy.CGI)
     files = [
         REPO / "hatch_build.py",

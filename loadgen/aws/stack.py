@@ -171,7 +171,7 @@ class Stacks:
             )
 
     def _settled(self, name: str) -> Stack | None:
-        """Wait until no operation on the stack is in progress; return the stack, or None if it does not exist then."""
+        """Wait until no operation on the stack is in progress; return the stack, or None if there is none (left)."""
         stack = self.find(name)
         if stack is None or not stack.moving:
             return stack

@@ -107,8 +107,8 @@ class Limit:
     #: Numbers of full-length trials at the lower and at the upper bound, each as (passed, failed).
     lower_votes: tuple[int, int]
     upper_votes: tuple[int, int]
-    #: Outcome: found, above (the highest load passes), below (the lowest load fails), generator (the limit is
-    #: the generator's), undecided or unfinished.
+    #: Outcome: found, above (the highest load passes), below (the lowest load fails), generator (the load generator
+    #: is the limit), undecided or unfinished.
     kind: str
     reason: str
 
@@ -166,7 +166,7 @@ def next_step(settings: SearchSettings, trials: Sequence[Trial]) -> Ask | tuple[
 
 
 def so_far(settings: SearchSettings, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...]:
-    """Return the limits, as `next_step` does, of a search that ends early for the given reason."""
+    """Return the limits found by a search that ends early, in the order of `next_step`; ``reason`` says why it ends."""
     goals: list[int | None] = [*range(settings.goals), None]
     limits = []
     for goal in goals:
@@ -183,12 +183,12 @@ def together(votes: Sequence[Vote]) -> Vote:
     for vote in votes:
         if vote.status is Status.INCONCLUSIVE:
             return vote
-    # Among passes, the value closest to its threshold predicts best where the limit is.
+    # Of several passed votes, the one whose value is closest to its threshold best predicts where the limit is.
     return max(votes, key=lambda vote: (vote.value or 0.0) / vote.threshold if vote.threshold else 0.0)
 
 
 def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
-    """Return the trials by load, in ascending order, with their votes on a goal.
+    """Return the loads tried so far, in ascending order, each with its trials' votes on a goal.
 
     If ``goal`` is None, the votes are those on all goals together.
     """
@@ -223,7 +223,7 @@ def _goal(settings: SearchSettings, trials: Sequence[Trial], goal: int | None) -
     seen = _seen(trials, goal)
     lower, upper = _bounds(seen)
     for at in seen:
-        # Every load below the upper bound needs a clear result; loads above it do not matter.
+        # The search needs a clear result for every load below the upper bound, but for none above it.
         if at.state is None and not _fails(at) and (upper is None or at.load < upper.load):
             if len(at.doubts) >= OVERLOADS + 2:
                 return _limit(seen, "undecided", at.doubts[-1].doubt)
@@ -299,7 +299,7 @@ def _downwards(settings: SearchSettings, upper: float, hint: float | None) -> fl
 
 
 def _hint(at: _At) -> float | None:
-    """Return the median of the limits that a load's trials hint at, or None if they give none."""
+    """Return the median of the limits that the trials at a load suggest, or None if they suggest none."""
     hints = sorted(vote.hint for _, vote in at.trials if vote.hint is not None)
     return hints[len(hints) // 2] if hints else None
 
@@ -312,8 +312,8 @@ def _within(
     middle = (low + high) / 2
     wanted = middle
     if settings.predict and (estimate := _estimate(lower, upper)) is not None:
-        # Try a load just below the estimate, or just above it if the lower bound is already near. Two such trials
-        # bracket the estimate within the precision.
+        # Try a load just below the estimate, or just above it if the lower bound is already close to it. Two such
+        # trials enclose the estimate in an interval no wider than the precision.
         half = 0.45 * math.log1p(settings.precision)
         at = min(max(math.log(estimate), low), high)
         wanted = at - half if at - low > high - at or at - half > low + half else at + half

@@ -18,7 +18,7 @@ _LABEL: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,39})=(?=\S)")
 
 
 class ChoiceError(ValueError):
-    """A service is named in a way that cannot be used; the message is one sentence."""
+    """The text that names a service is invalid; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

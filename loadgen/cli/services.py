@@ -63,7 +63,7 @@ def compare(
     format_: str,
     plot: Path | None,
 ) -> None:
-    """Print the costs of a scenario, or of a load in numbers, at the services; ``plot`` is the picture's file.
+    """Print the costs of a scenario, or of a load given as numbers, at each service; ``plot`` is the picture's file.
 
     Raises:
         ScenarioError: a service, file or number is not valid.

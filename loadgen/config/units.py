@@ -186,7 +186,7 @@ def parse_time_of_day(value: object) -> int:
     """Return the seconds after midnight of a time of day such as ``20:00`` or ``08:30:15``."""
     match = _TIME_OF_DAY.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
     if match is None:
-        # Some YAML readers take an unquoted 20:00 for the number 1200, so the example has quotes.
+        # Some YAML readers take an unquoted 20:00 for the number 1200, so the example in the message has quotes.
         raise problem(f'must be a time of day in quotes such as "20:00", not {shown(value)}')
     hour, minute, second = (int(part or 0) for part in match.groups())
     return hour * 3600 + minute * 60 + second

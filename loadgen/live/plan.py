@@ -11,7 +11,8 @@ from loadgen.planning.fanout import audience, due
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ResolvedRun
 
-#: Approximate number of events sampled per second, whose first and last arrivals the displays show.
+#: Approximate number of events per second that are sampled. The displays show the first and last arrivals of these
+#: events.
 _SAMPLED_PER_S = 20
 #: Maximum number of distinct wildcard patterns: each is tried for every channel. If there are more, an event's number
 #: of deliveries is unknown.
@@ -28,8 +29,8 @@ def live_reports(run: ResolvedRun, rules: ProtocolRules) -> RunningStatistics:
 def expected_by_channel(run: ResolvedRun, rules: ProtocolRules) -> Callable[[str], int | None]:
     """Return a function from a channel to the number of deliveries that an event published to it should bring.
 
-    The function returns None if that number is unknown during the run: subscriptions come and go, or there are too many
-    to be listed one by one.
+    The function returns None if that number is unknown during the run, because subscriptions come and go or are too
+    many to be listed one by one.
     """
     seen = None if _changing(run) else audience(run)
     if seen is None or not seen.spelled_out:
@@ -79,7 +80,7 @@ class Due:
             )
             for name, publish in run.publishing.items()
         ]
-        #: True if user code publishes too: it has no schedule, so the number of due events is unknown.
+        #: True if user code publishes too: it has no schedule, so the number of events to send is unknown.
         self._coded = bool(run.journeys)
 
     def events(self, offset_ns: int) -> float | None:
@@ -105,5 +106,5 @@ def _requests(source: _Source, offset_ns: int) -> float:
 
 
 def _changing(run: ResolvedRun) -> bool:
-    """Return True if clients or subscriptions come and go."""
+    """Return True if a group has churn: its clients or subscriptions come and go during the run."""
     return any(group.churn is not None for group in run.groups)

@@ -141,7 +141,7 @@ class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
         return read
 
     def handle_one_response(self) -> None:
-        # In gevent a socket's timeout applies to a whole `sendall`.
+        # In gevent a socket's timeout limits a whole `sendall`, not each write within it.
         self.socket.settimeout(_REQUEST_S)
         super().handle_one_response()
         if self.socket is not None:
@@ -153,7 +153,7 @@ class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
 
 
 class _TooSlow(BaseException):
-    """A client took too long. A BaseException, since the handler would answer an Exception with a server error."""
+    """A client took too long. Not an Exception, because the HTTP handler would answer that with a server error."""
 
 
 def _reading_only(application: Application) -> Application:

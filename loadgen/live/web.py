@@ -53,7 +53,7 @@ _INJECTED: Final = (
 
 _Function = TypeVar("_Function", bound=Callable[..., Response])
 Current = Callable[[], LiveState | None]
-#: Returns the result of a run that is over, by its name, or None.
+#: Takes the name of a run that is over, and returns the run's result or None.
 Ended = Callable[[str], Outcome | None]
 #: Returns the run that the page's Start button will begin, or None until the run is prepared.
 Prepared = Callable[[], Coming | None]
@@ -159,7 +159,7 @@ def _show_the_start(web_ui: Any, prepared: Prepared) -> None:
 
     @app.after_request
     def tell(answer: Response) -> Response:
-        # Return a new object, since Locust caches `answer` and sends it again without the current state.
+        # Return a new object, since Locust caches `answer` and sends it again: the state added here would be outdated.
         is_told = request.endpoint == "locust.request_stats" and answer.is_json
         return jsonify({**answer.get_json(), "state": state()}) if is_told else answer
 
@@ -194,7 +194,8 @@ def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
     def refuse_options() -> Response | None:
         if request.endpoint != "locust.swarm":
             return None
-        # Locust would set any named option: allow only its form's fields and the options of the user's locustfile.
+        # Locust would set any option that a request names: allow only the fields of Locust's form and the options of
+        # the user's locustfile.
         other = sorted(set(request.form) - _FORM - set(ui_extra_args_dict()))
         if not other:
             return None
@@ -221,8 +222,8 @@ def shown(
 ) -> dict[str, Any]:
     """Return the data for the page.
 
-    ``run`` is the run that the page shows. If it is still the current run, only the data points of the charts with
-    numbers above ``after`` are included; otherwise all data points are.
+    ``run`` is the run that the page shows. If it is still the current run, the charts' data points are included only
+    from number ``after + 1`` on; otherwise all data points are included.
     """
     if state is None or state.view is None:
         return {"run": None, "coming": None if coming is None else coming.rows}

@@ -36,7 +36,7 @@ _LIBRARIES: Final = tuple(
 
 @dataclass(slots=True)
 class Failure:
-    """Failures of one kind at one place: the first failure's message, and the number of failures."""
+    """The failures of one kind at one place in the code: their number, and the message of the first."""
 
     #: `USER_CODE`, `HARNESS` or `NETWORK`.
     kind: str
@@ -121,7 +121,7 @@ def place_of(error: BaseException, kind: str = USER_CODE) -> str:
 
 
 def has_frame(error: BaseException, kind: str) -> bool:
-    """Return True if an exception's traceback has a frame in the user's code or, for other kinds, in the harness."""
+    """Return True if the traceback has a frame in the user's code (for the kind `USER_CODE`) or in the harness."""
     responsible = is_users_file if kind == USER_CODE else _is_ours
     return any(responsible(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))
 

@@ -1,4 +1,4 @@
-/* Numbers of JSON, which `json_scan.c` compiles into its own functions. */
+/* Functions for JSON numbers, which are inlined into those of `json_scan.c`. */
 #ifndef LOADGEN_JSON_NUMBER_H
 #define LOADGEN_JSON_NUMBER_H
 
@@ -7,7 +7,7 @@
 
 #include "json_character.h"
 
-/* Longer numbers are refused: the JSON decoder in Python rejects some of them, which a float cannot hold. */
+/* Longer numbers are refused: a float cannot hold some of them, and Python's JSON decoder then rejects them. */
 #define NUMBER_CHARACTERS_MAX 200
 #define EXPONENT_DIGITS_MAX 2
 
@@ -37,7 +37,8 @@ INLINE Text number(Text at, Text end) {
 }
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* Returns 1 and sets the value if all eight bytes are digits. The first digit is the lowest byte. */
+/* Returns 1 and sets `value` if all eight bytes are digits. The first digit is the lowest byte of `digits`, as the byte
+   order is little-endian. */
 INLINE int eight_digits(Text at, uint64_t *value) {
     uint64_t digits;
     memcpy(&digits, at, 8);

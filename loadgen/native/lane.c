@@ -110,7 +110,7 @@ static int take_content(
 }
 
 /* Reads the header of an unmasked frame that begins with the byte `first`. Returns the number of header bytes and sets
-   `size` to the length of the content. Returns 0 if the data begins with another frame, and -1 if the header is
+   `size` to the length of the content. Returns 0 if the data begins with any other frame, and -1 if the header is
    incomplete. */
 static int header_of(unsigned char first, const unsigned char *data, Py_ssize_t length, uint64_t *size) {
     if (length < 1 || data[0] != first) return 0;

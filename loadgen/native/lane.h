@@ -23,10 +23,10 @@ typedef struct Lane {
     Py_ssize_t (*unit)(struct Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit);
     const JsonPath *path; /* path to the stamp */
     Names names;          /* names of the subscriptions */
-    /* The units of the frame that is being parsed. */
+    /* Units (packets, lines or messages) parsed so far from the current frame. */
     Unit *batch;
     size_t batch_capacity;
-    uint64_t next;       /* number of the known event that the connection will probably receive next */
+    uint64_t next;       /* number, in known.h, of the event that the connection will probably receive next */
     unsigned char first; /* first byte of frames that contain units (RFC 6455, 5.2); 0 if there are no frames */
     unsigned char held;  /* 1 while Python holds the beginning of a unit: the next data then begins inside that unit */
 } Lane;

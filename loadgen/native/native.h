@@ -17,8 +17,8 @@ static inline void mutex_init(pthread_mutex_t *mutex) {
     pthread_mutexattr_destroy(&attributes);
 }
 
-/* Memory for rows. A chunk belongs to the list that holds it; the chunk owns the Python object `block`, if it has
-   one. */
+/* Memory for rows. A chunk belongs to the list that it is in, and owns a reference to its Python object `block`, if it
+   has one. */
 typedef struct Chunk {
     struct Chunk *next;
     PyObject *block; /* a reference to the Block that exposes this memory to Python, or NULL */
@@ -41,7 +41,7 @@ typedef struct {
     Py_ssize_t fulls;
     Chunk *spare;
     int spares;
-    Py_ssize_t most; /* `relief` is due when a chunk fills up while this many chunks are full; 0 without a relief */
+    Py_ssize_t most; /* `relief` is due when a chunk fills up while this many are full; 0 if there is no `relief` */
     Py_ssize_t due;  /* number of due calls of `relief`; `rows_due` reads it without the lock */
     PyObject *relief;
     int relieving;
@@ -57,9 +57,9 @@ static inline void rows_unlock(Rows *rows) {
     pthread_mutex_unlock(&rows->lock);
 }
 
-/* Starts a new chunk after a row has filled the current one. If enough chunks are full, adds one to the number of
-   pending calls of `relief`, without making the call. Needs the lock, but not the GIL. If out of memory, discards the
-   last row and returns -1. */
+/* Starts a new chunk after a row has filled the current one. If enough chunks are full, marks a call of `relief` as
+   pending, which `rows_relieve` makes later. Needs the lock, but not the GIL. If out of memory, discards the last row
+   and returns -1. */
 int rows_filled(Rows *rows);
 
 /* Makes all pending calls of `relief`. They may run any Python code: hold no pointer into an object across this
@@ -90,7 +90,7 @@ typedef struct {
     int64_t arrival_ns, read_ns, within_ns, end_ns;
 } Times;
 
-/* The interface between transport and protocol: takes the messages of a connection that it recognises.
+/* The interface between transport and protocol. A fast path takes those messages of its connection that it recognises.
 
    Taking a message runs no Python code and needs no GIL, only the lock of `rows`, which also guards the fast path's own
    state. If `rows_due` is true afterwards, `rows_relieve` must be called at a place where Python code may run. */
@@ -103,14 +103,14 @@ typedef struct FastPath {
        the lock of the rows, and needs no GIL. */
     Py_ssize_t (*take_data)(
         struct FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete);
-    /* Only for `fast_path_take_frames`, which passes each text to it. Returns 1 if it took the message, 0 if it did not
+    /* Called only by `fast_path_take_frames`, for each text. Returns 1 if it took the message, 0 if it did not
        recognise the message and did nothing, -1 if out of memory. Called with the lock of `rows`, and perhaps without
        the GIL: it must call no function of Python and set no exception. */
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* the rows that the fast path writes; never NULL */
-    /* Bytes that Python must send in return for the messages that were taken; see owed.h. The lock guards these
-       fields except `owes`. */
+    /* Bytes of the replies that Python must send to the messages taken here; see owed.h. The lock of `rows` guards
+       these four fields except `owes`. */
     unsigned char *owed;
     uint32_t owed_bytes, owed_capacity;
     int owes; /* atomic */

@@ -5,7 +5,7 @@
 
 #define DEPTH_MAX 16
 
-/* The kinds of parts that Python describes by a name. Parts of all other kinds are described by their value. */
+/* The kinds of parts that Python describes by the kind's name. It describes all other parts by their value. */
 static const struct {
     const char *name;
     Kind kind;

@@ -25,11 +25,11 @@ class Maker(Protocol):
     """Makes bodies, one for each event, in the order of the publisher's schedule."""
 
     def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
-        """Return the body of event ``sequence``; ``rows`` has the row number of each data source that its request uses.
+        """Return the body of event ``sequence``; ``rows`` maps the data sources that its request uses to row numbers.
 
         Raises:
-            ValueError: the values of these rows make no valid body; the error's text is the end of a sentence that the
-                caller begins.
+            ValueError: the values of these rows make no valid body. The caller prefixes the error's text with the
+                beginning of a sentence.
         """
 
 

@@ -30,7 +30,7 @@ class Budget(Struct, frozen=True):
         """Return the cost limit of a run, or None if ``max_usd`` is None."""
         if max_usd is None:
             return None
-        # Imported here because the process that only watches the cost during the run needs no estimate.
+        # Imported here, because a process that only checks the cost during the run does not need the estimate.
         from loadgen.planning.estimate import cost_of
 
         cost = cost_of(run, prices)
@@ -45,7 +45,7 @@ class Budget(Struct, frozen=True):
         )
 
     def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
-        """Return the cost of the operations so far in US dollars.
+        """Return the cost of the run's operations so far, in US dollars.
 
         ``progress`` holds the workers' counts as in their STATUS messages, ``connected_s`` the connection time of all
         clients together.

@@ -80,7 +80,8 @@ def _place(run: ResolvedRun, name: str) -> str:
 def _renamed(group: Group) -> Group:
     publish = group.publish
     if publish is not None:
-        # Drop the payload: the fan-out does not depend on it, and columns used only there get no variables.
+        # Drop the payload, since the fan-out does not depend on it. Columns that only the payload uses then get no
+        # variables.
         publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST), payload=None)
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
     respond = group.respond

@@ -28,13 +28,13 @@ FRAME_BYTES = 146
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """The kind of machine that workers run on; None means unknown."""
+    """The kind of machine that workers run on; a value is None if it is unknown."""
 
     cpus: float
     memory_bytes: float | None
     usd_per_hour: float | None = None
     target_addresses: int = 1
-    """Addresses the target's name resolves to. The full local port range is available towards each."""
+    """Number of addresses that the target's name resolves to. Each can be reached from the full local port range."""
     hours: float = 1.0
     """Time the machines are rented for."""
 
@@ -97,7 +97,7 @@ class Asked:
     connect_s: float
     """Time from the first connect to the last, by the scenario's ramps."""
     most_at_once: float | None
-    """Subscribers an event reaches on average, in the publishing group where that is highest."""
+    """Average number of subscribers that an event reaches, in the publishing group with the highest average."""
     deliveries_per_s: float | None
     event_bytes: float
     connect_quota: float | None
@@ -167,7 +167,7 @@ def _processes(needs: Needs, kept: Calibration, cpus: float) -> int | None:
         return needs.processes
     if needs.processes is not None and min(1.0, cpus) == min(1.0, needs.cpus):
         return needs.processes
-    # Subtract the idle share of the processes planned for this machine, which `cpu_s_per_s` includes.
+    # `cpu_s_per_s` includes the idle share of the processes planned for this machine: subtract it.
     work = needs.cpu_s_per_s - (needs.processes or 0) * kept.idle_cpu_share
     return max(1, ceil(round(work / room_of(cpus, kept), 9)))
 

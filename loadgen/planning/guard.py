@@ -72,7 +72,7 @@ def elsewhere(
 
 
 def protocol_for(target: str | None, run: ResolvedRun) -> TargetProtocol:
-    """Return the protocol of the target: ``target``, or the run's own."""
+    """Return the protocol of the URL ``target`` or, if it is None, of the run's own target."""
     return protocol_of(_url_of(target, run))
 
 

@@ -13,7 +13,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Returns:
-    """Expected numbers of reconnects and subscribes; `subscribes` includes those of each new connection."""
+    """Expected numbers of reconnects and subscribe operations; `subscribes` includes those on each new connection."""
 
     connects: float = 0.0
     subscribes: float = 0.0
@@ -56,6 +56,6 @@ def _churned(group: Group, seconds: float) -> Returns:
     if churn.changes_per_s is not None:
         return Returns(0.0, churn.changes_per_s * seconds)
     assert churn.lifetime_ns is not None
-    # One return per lifetime plus time away, by the elementary renewal theorem.
+    # On average, a client returns once per lifetime plus time away (elementary renewal theorem).
     number = group.count * seconds * _NS_PER_S / (churn.lifetime_ns + churn.away_ns)
     return Returns(number, number * len(group.subscribe))

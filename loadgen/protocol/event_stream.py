@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 #: The longest line, and the longest event (the sum of its data lines), in bytes.
 MOST_BYTES: Final = 4 * 1024 * 1024
-#: The longest event id that is kept and sent back: a request with a longer header would be refused.
+#: The longest event id that a client sends back in a request header: servers would refuse a longer header.
 MOST_ID_BYTES: Final = 4096
 _MOST_RETRY_DIGITS: Final = 10
 _MARK: Final = b"\xef\xbb\xbf"
@@ -20,7 +20,7 @@ EVENT_TOO_LONG: Final = "an event stream has an event longer than 4 MiB"
 
 
 class ServerEvent(NamedTuple):
-    """An event: its name (empty if the stream gives none), its data, and the offset of its end in the fed bytes."""
+    """An event: its name (empty if the stream gives none), its data, and the offset in the fed bytes where it ends."""
 
     name: bytes
     data: bytes
@@ -72,7 +72,7 @@ class EventStream:
     def header_id(self) -> str | None:
         """The `Last-Event-ID` header that continues the stream (WHATWG HTML, 9.2.4), or None if it has no usable id."""
         last_id = self.last_id
-        # A header's value must consist of printable characters (RFC 9110, 5.5).
+        # The header's value must consist of printable characters (RFC 9110, 5.5).
         if not last_id or len(last_id) > MOST_ID_BYTES or not last_id.isascii():
             return None
         text = last_id.decode()
@@ -139,7 +139,7 @@ class EventStream:
                 self._id = value
         elif field == b"retry" and value.isdigit() and len(value) <= _MOST_RETRY_DIGITS:
             self.retry_ms = int(value)
-        # Any other field, and a comment (no field before the colon), is ignored.
+        # Ignore all other fields, and comments (lines that begin with a colon).
 
     def _dispatched(self, place: int) -> ServerEvent | None:
         """Return the event that a blank line ends, or None if it has no data."""

@@ -45,7 +45,7 @@ def shown(message: bytes | bytearray | memoryview, secrets: Iterable[tuple[str, 
 
 
 def cut(text: str) -> str:
-    """Return the reason that a service gave, cut to 500 characters, as it is recorded for every event it concerns."""
+    """Cut a service's reason to 500 characters, since the record repeats it for each event concerned."""
     return text if len(text) <= MOST_REASON_CHARACTERS else text[:MOST_REASON_CHARACTERS] + "..."
 
 

@@ -33,7 +33,7 @@ _NS_PER_S = 1_000_000_000
 
 
 def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
-    """Return the protocol of ``target`` (a URL), else of the scenario's target, else of the embedded server."""
+    """Return the protocol of the URL ``target``, or else of the scenario's target, or else of the embedded server."""
     return protocol_of(_url(scenario, target))
 
 
@@ -65,7 +65,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
     yield from check_logins(clients, data, protocol)
     yield from _unchecked(scenario)
     yield from responses.check(clients, variables, data, rules)
-    # Channel names must not use columns that contain a login's secret, so these are collected first.
+    # Channel names must not use columns that contain a login's secret, so collect these columns first.
     secrets = secrets_of(clients, data)
     used = {name for _, login in logins_in(clients) for name in login.columns}
     for path, source, validate in templates(clients, rules):
@@ -242,7 +242,7 @@ def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
 
 
 def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
-    """Yield (place in the scenario, payload) for each payload that is more than padding of one size."""
+    """Yield (place in the scenario, payload) for each payload except those that are only padding of one size."""
     for name, group in clients.items():
         if group.publish is not None and group.publish.made is not None:
             yield ("clients", name, "publish", "payload"), group.publish.made
@@ -355,10 +355,10 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 
 
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
-    """Return True if, for some values of the variables in both, a subscription matches the published channel.
+    """Return True if a subscription matches the published channel for some values of their variables.
 
-    At most 2,000 combinations of values are tried, and only in one of the two at a time: in the channel or in the
-    subscription. A missed match causes only a needless warning. Channels whose names come from data count as matched.
+    At most 2,000 combinations of values are tried. Either the channel or the subscription is varied, never both at
+    once. A missed match causes only a needless warning. Channels whose names come from data count as matched.
     """
     if any(group.users for group in clients.values()):
         return True

@@ -54,7 +54,7 @@ def load(
 def load_with_data(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> tuple[Scenario, Tables]:
-    """Return the scenario as :func:`load` does, and the rows of its data files; the caller must close the rows.
+    """Return the scenario as :func:`load` does, and the tables of its data files, which the caller must close.
 
     Raises the same errors as :func:`load`.
     """
@@ -62,7 +62,7 @@ def load_with_data(
 
 
 def with_data(found: Written, target: str | None = None) -> tuple[Scenario, Tables]:
-    """Return the scenario in a file that was already read, and the rows of its data; the caller must close the rows.
+    """Return the scenario of a file that was already read, and its data tables, which the caller must close.
 
     Raises:
         ScenarioError: the data cannot be used.

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from loadgen.scenario.template import Template, TemplateError
 
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
-#: In the template of a reply's channel, the prefix of values of the request, as in ``{request.client}``.
+#: Prefix of the request's values in the template of a reply's channel, as in ``{request.client}``.
 REQUEST = "request"
 
 
@@ -44,7 +44,7 @@ class Responding(Struct, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=100_000)]
     """Replies to one request."""
     every_ns: _Ns
-    """Time from one reply to the next; 0 for a single one."""
+    """Time from one reply to the next; 0 if `count` is 1."""
     after: Delay
 
 

@@ -1,4 +1,4 @@
-"""Totals over a run's groups, needed by the phases that wait for all clients, and to check limits."""
+"""Totals over a run's groups, for the phases that wait for all clients and for checks of limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ class Totals:
     ramp_ns: int
     #: First segments of all channels, without duplicates, in the order of the scenario.
     namespaces: tuple[str, ...]
-    #: Number of clients that run the tasks of user classes. They connect once all other subscriptions are ready. Of the
-    #: counts above, only `clients` includes them.
+    #: Number of clients that run the tasks of user classes. They connect once all other clients' subscriptions are
+    #: ready. Of the other counts of this class, only `clients` includes them.
     journeys: int = 0
 
     @property

@@ -32,7 +32,7 @@ ROWS: Final = "loadgen.rows"
 RAMP: Final = "loadgen.ramp"
 #: coordinator → agents: all subscriptions are ready, with start and end of each phase.
 GO: Final = "loadgen.go"
-#: agent → coordinator, a few times a second: counts, complaints, the last second's histogram.
+#: agent → coordinator, a few times a second: counts, clients' failures by reason, and the last second's histogram.
 STATUS: Final = "loadgen.status"
 #: coordinator → agents: the run is over, close connections and hand over the record.
 FINISH: Final = "loadgen.finish"
@@ -59,7 +59,7 @@ PONG: Final = "loadgen.pong"
 
 #: Length to which a worker cuts texts before it sends them.
 MOST_TEXT: Final = 2_000
-#: JavaScript represents all integers up to this one exactly, as Parquet readers do; no count comes near it.
+#: JavaScript and readers of Parquet represent all integers up to this one exactly. No count comes near it.
 _MOST: Final = 1 << 53
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
@@ -81,7 +81,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Versioned(Message, frozen=True, kw_only=True, tag_field=WIRE, tag=FORMAT):
-    """A message between two sides of the same version; its encoded form holds that version under `WIRE`."""
+    """A message whose receiver must use the same `FORMAT` as the sender; its encoded form has `FORMAT` under `WIRE`."""
 
 
 class _Version(Struct):

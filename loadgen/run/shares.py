@@ -15,7 +15,8 @@ from math import gcd, lcm
 
 from loadgen.resolve import ResolvedRun
 
-#: Weights must be multiples of this step, so that clients are dealt exactly and the order of the workers repeats soon.
+#: Weights must be multiples of this step. So the clients are shared out exactly, and the sequence of workers soon
+#: repeats.
 FINEST = Fraction(1, 1000)
 HEAVIEST = 10_000
 
@@ -48,7 +49,7 @@ class Share:
     clients: int = 0
     subscriptions: int = 0
     sockets: int = 0
-    #: Number of `sockets` that are clients' own connections; the others are for HTTP.
+    #: How many of the `sockets` are clients' own connections; the others are for HTTP requests.
     websockets: int = 0
 
     def counts(self) -> dict[str, int]:
@@ -98,10 +99,11 @@ def turns(weights: Sequence[Fraction], count: int) -> list[int]:
 
 
 def _period(weights: Sequence[int], length: int) -> list[int]:
-    """Return the first ``length`` turns by Tijdeman's rule, computed in integers.
+    """Return the workers of the first ``length`` clients by Tijdeman's rule, computed in integers.
 
-    With k workers of weights w and sum W, ε = 1 / (2k − 2): at turn t worker i, who has had x clients, may be chosen
-    if w·t/W − x ≥ ε, and is overdue from (x + 1 − ε)·W/w on. All terms are multiplied by W·(2k − 2).
+    Let the weights of the k workers have the sum W, and ε = 1 / (2k − 2). At turn t, a worker of weight w with x
+    clients so far may be chosen if w·t/W − x ≥ ε. Of these workers, the one that is overdue first is chosen: a worker
+    is overdue from (x + 1 − ε)·W/w on. All terms are multiplied by W·(2k − 2).
     """
     total, two = sum(weights), 2 * len(weights) - 2
     had = [0] * len(weights)

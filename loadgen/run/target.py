@@ -143,7 +143,7 @@ class Target:
             raise RunError(f"--target: {error}", ExitCode.USAGE) from None
 
     def service(self) -> Service:
-        """Return the service with its credential; raises RunError if the login cannot be used or is not allowed."""
+        """Return the target's service with the run's login; raises RunError if the login is unusable or not allowed."""
         endpoints, protocol = self.endpoints(), self.protocol
         if self.api_key is not None:
             return protocol.service(endpoints, ApiKey(self.api_key))
@@ -225,7 +225,7 @@ class Target:
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> "Target":
-        """Return the target of a payload; ``allowed`` are the permissions given on this process's own command line."""
+        """Return the target that the master sent; ``allowed`` are the permissions from this process's command line."""
         return cls(
             payload.url,
             _login(payload.login) if payload.login is not None else None,

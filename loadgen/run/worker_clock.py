@@ -53,7 +53,7 @@ class _Wall:
         if since <= 0:
             return
         rate = (value_ns - self.value_ns) / since
-        # A faster change is a step of the clock and not drift, so the rate stays as it was.
+        # A rate above `SLEW` means that the clock was stepped and did not drift: keep the previous rate.
         if self.at_ns and abs(rate) <= SLEW:
             self.rate = rate
         self.value_ns, self.at_ns = value_ns, at_ns
@@ -89,11 +89,11 @@ class WorkerClock:
         self._quickest: deque[_Bound] = deque(maxlen=_MOST_STRETCHES)
         self._count = 0
         self._apart = False
-        #: True if the bounds are those of the steady clocks' offset, False if those of the wall clocks'.
+        #: True if `_low_ns` and `_high_ns` bound the offset of the steady clocks, False if that of the wall clocks.
         self._steady = False
         self._least, self._most = -PART, PART
-        # `_low_ns` and `_high_ns` bound the offset at `_at_ns`, when the last ping's answer arrived by this machine's
-        # steady (or else wall) clock.
+        # `_low_ns` and `_high_ns` bound the offset at the time `_at_ns`, when the last ping's answer arrived. It is a
+        # time of this machine's steady clock if `_steady` is True, else of its wall clock.
         self._at_ns = 0
         self._low_ns = self._high_ns = 0.0
         self._own, self._masters = _Wall(), _Wall()
@@ -105,7 +105,7 @@ class WorkerClock:
 
     @property
     def apart(self) -> bool:
-        """True if this process's clock is not the master's."""
+        """True if this process and the master use different clocks."""
         return self._count > 0 and (self._apart or not self._same_machine)
 
     @property
@@ -169,7 +169,8 @@ class WorkerClock:
             read_ns,
             wall_ns,
             offset_ns - (wall_ns - raw_ns),
-            # Widen the error: the master's slew may have changed, and each machine reads its two clocks in succession.
+            # Widen the error: since the last ping the master's clock may have been slewed at another rate, and no
+            # machine reads its two clocks at exactly the same time.
             round(half + (SLEW + abs(self._masters.rate)) * max(0.0, age_ns)) + TOGETHER_NS,
             rate + self._masters.rate - self._own.rate,
         )
@@ -193,7 +194,7 @@ class WorkerClock:
             self._quickest[-1] = new
 
     def _hold(self) -> bool:
-        """Intersect the recent pings' bounds, moved to the time of the last ping; return False if nothing is left."""
+        """Intersect the recent pings' bounds, moved to the time of the last ping; return False if they are disjoint."""
         new = self._recent[-1]
         if self._steady:
             self._narrow(new)
@@ -206,7 +207,7 @@ class WorkerClock:
         return True
 
     def _narrow(self, new: _Bound) -> None:
-        """Narrow the bounds of the steady clocks' drift rate by comparing a new ping with the quickest earlier ones."""
+        """Narrow the bounds of the steady clocks' drift rate: compare a new ping with the quickest earlier pings."""
         for each in self._quickest:
             if (apart := new.sent_ns - each.received_ns) > 0:
                 self._most = min(self._most, (new.upper_ns - each.lower_ns) / apart + 2 * WANDER)

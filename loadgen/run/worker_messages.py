@@ -104,7 +104,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sampled: Annotated[list[tuple[Whole, Whole, Ns, Ns, Ns, Count]], Meta(max_length=100_000)]
     #: A row of the health table, by column. Any column is allowed, since columns are added from time to time.
     health: Annotated[dict[Name, int | float | str | bool | None], Meta(max_length=200)] | None
-    # The following fields are sent only after the time of the measure phase is known.
+    # The following fields are sent only once the start and end of the measure phase are known.
     statuses: Annotated[dict[Name, Count], Meta(max_length=100)] | UnsetType = UNSET
     expected: _UnsureSeconds | UnsetType = UNSET
     lateness: Encoded | UnsetType | None = UNSET
@@ -176,7 +176,7 @@ class Undecodable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class BrokenMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A message of a connection that failed; see `measure.broken`."""
+    """One of the last messages of a connection that failed; see `measure.broken`."""
 
     sent: bool
     before_ns: Ns
@@ -266,7 +266,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
-    #: How many times each note about connecting occurred. `proxies` are those that the worker used.
+    #: `network`: how often each note about connecting occurred. `proxies`: the proxies that the worker used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     proxies: Annotated[list[Proxy], Meta(max_length=10)]
 
@@ -281,7 +281,7 @@ CODEC: Final = Codec(Hello, Claim, Ping, Interrupted, Piece, Status, Finished)
 
 
 def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:
-    """Return a decoded message, or None if ``kind`` is not a message of the harness's workers; raises ValueError."""
+    """Return a decoded message, or None if ``kind`` is no worker's message; raises ValueError if it is invalid."""
     return CODEC.decode(kind, raw)
 
 
@@ -298,7 +298,7 @@ def clipped(text: str | None) -> str | None:
 def clipped_counts(counts: dict[str, int], most: int = 900) -> dict[str, int]:
     """Return counts by text with every text cut to `MOST_TEXT`, and the counts of equal texts added up.
 
-    Beyond ``most`` texts the rest is counted as `(others)`.
+    If there are more than ``most`` different texts, the further ones are counted together as `(others)`.
     """
     found: dict[str, int] = {}
     for text, count in counts.items():

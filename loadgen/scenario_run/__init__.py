@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunInterrupted", "ScenarioRun", "run_scenario"]
 
-#: Environment variable of the child that holds ``api_key``.
+#: Environment variable by which the child process gets ``api_key``.
 _KEY: Final = "LOADGEN_RUN_API_KEY"
 
 
@@ -58,7 +58,7 @@ class ScenarioRun:
         self._removal = None if temporary is None else weakref.finalize(self, _remove, temporary)
 
     def __repr__(self) -> str:
-        """Return the verdict and the gates, so that ``assert run.passed, run`` explains itself."""
+        """Return the verdict and the gates, which a failing ``assert run.passed, run`` then prints."""
         try:
             gates = "".join(
                 f"\n  {gate.status}: {gate.gate}{f' ({gate.reason})' if gate.reason else ''}"
@@ -111,7 +111,7 @@ class ScenarioRun:
         """Counts of expected, delivered and lost deliveries in the measure phase.
 
         Raises:
-            RunError: nothing was measured, or `summary` raised it.
+            RunError: nothing was measured, or the run has no summary.
         """
         found: dict[str, Any] | None = self.summary["ledger"]
         if found is None:
@@ -165,7 +165,7 @@ class ScenarioRun:
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended the run; ``run`` is its record up to then, which is kept, or None if nothing was recorded."""
+    """Ctrl-C ended the run; ``run`` is the record kept up to that moment, or None if nothing was recorded."""
 
     def __init__(self, run: ScenarioRun | None) -> None:
         super().__init__("the run was interrupted" + ("" if run is None else f"; its record is {run.folder}"))
@@ -282,5 +282,5 @@ def _arguments(given: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-#: Options that `run_scenario` refuses: they are for a person at the terminal, or for one of several machines.
+#: Options that `run_scenario` refuses: they are only useful at a terminal, or on one of several machines.
 _NOT_HERE: Final = frozenset({"web", "web_port", "worker", "master_host", "weight"})

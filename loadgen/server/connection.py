@@ -44,15 +44,15 @@ class Connection:
     ) -> None:
         self._api = api
         self._rates = api.connection_rates()
-        # Only handlers need the headers. Without handlers keep none, since 10,000 connections would keep 10,000 copies.
+        # Only handlers need the headers. Without handlers drop them, since 10,000 connections would keep 10,000 copies.
         self._headers = headers if api.has_handlers else {}
-        # Only some authorization modes identify the caller. Without such a mode keep none, since 10,000 connections
-        # would keep 10,000 copies.
+        # Only some authorization modes need the caller. Drop it if no mode does, since 10,000 connections would keep
+        # 10,000 copies.
         self._caller = caller if api.identifies else UNKNOWN_CALLER
         self._socket = socket
         self._transport = transport
-        # The fan-out calls these two methods for every delivery, so use the transport's own methods without a Python
-        # wrapper.
+        # The fan-out calls `write` and `buffered_bytes` for every delivery, so use the transport's own methods without
+        # a Python wrapper.
         self.write: Callable[[bytes], None] = transport.write
         """Append whole frames to the transport's buffer; raises RuntimeError when the socket is closed."""
         self.buffered_bytes: Callable[[], int] = transport.get_write_buffer_size
@@ -142,7 +142,7 @@ class Connection:
 
         The timer that limits the connection's lifetime closes with code 1000 (assumption).
         """
-        # End the subscriptions before the task runs, since no data frame may follow the close frame.
+        # End the subscriptions at once, before the task sends the close frame: no data frame may follow it.
         self._leave()
         self._closing = asyncio.get_running_loop().create_task(self.close(code))
 
@@ -218,7 +218,7 @@ class Connection:
             self.send_error("subscribe_error", refused.error, operation_id)
             return
         if not self._open:
-            # A timer or the shutdown closed the connection while the authorizer ran.
+            # A timer or the server's shutdown closed the connection while the authorizer ran.
             return
         subscription = Subscription(operation_id, pattern, self)
         # Send the answer before the subscription is active, so that no event arrives before the answer.

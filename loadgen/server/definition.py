@@ -18,7 +18,8 @@ _KEY_EVERYWHERE = AllowedModes(_KEY_ONLY, _KEY_ONLY, _KEY_ONLY)
 class ApiDefinition:
     """The definition of one Event API.
 
-    :meth:`simple` makes it from names, `loadgen.server.api_file` from a file; a program may also construct it.
+    :meth:`simple` makes it from the names of namespaces, and `loadgen.server.api_file` from a file. A program may also
+    construct it directly.
     """
 
     namespaces: Sequence[Namespace]

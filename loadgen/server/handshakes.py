@@ -36,7 +36,7 @@ async def accept(request: web.Request, subprotocols: Collection[str]) -> web.Web
     socket = web.WebSocketResponse(
         protocols=subprotocols,
         compress=False,
-        # aiohttp refuses a message of exactly this size, too.
+        # Add one byte, since aiohttp refuses even a message of exactly `max_msg_size`.
         max_msg_size=FRAME_MAX_BYTES + 1,
         timeout=_CLOSE_TIMEOUT_S,
         # With autoclose, aiohttp would answer every close code with 1000. `answer_close` sends the right code instead.

@@ -50,7 +50,7 @@ class _Call:
         self._tell(self.done, result, error)
 
     def refuse(self, error: BusyError) -> None:
-        """Raise the error in the coroutine that awaits the call: the function will not be started."""
+        """Raise ``error`` in the coroutine that awaits the call, because the function will not be started."""
         self._tell(self.begun, None, error)
 
     def _tell(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
@@ -87,7 +87,7 @@ class SynchronousCalls:
 
         Raises:
             TimeoutError: the function has not returned in time. It cannot be stopped, and keeps its thread.
-            BusyError: too many functions whose time is over still run.
+            BusyError: too many functions are still running although their time is over.
             Exception: the exception that the function raised.
         """
         loop = asyncio.get_running_loop()
@@ -125,7 +125,7 @@ class SynchronousCalls:
             self._current.start()
 
     def _abandon(self, call: _Call) -> None:
-        """Leave the thread to a function that takes too long, and start another thread for the waiting calls."""
+        """Leave the current thread to a function that takes too long, and start another for the waiting calls."""
         with self._lock:
             if self._running is call and self._current is not None:
                 self._abandoned.add(self._current)
@@ -156,7 +156,7 @@ class SynchronousCalls:
                     return
             with self._lock:
                 if self._current is not own:
-                    # This thread was abandoned while it took the call: its successor runs the call.
+                    # Another thread has replaced this one, which only now got the call: leave the call to the other.
                     self._calls.put(call)
                     return
                 self._running = call
@@ -164,7 +164,7 @@ class SynchronousCalls:
                 call.run()
             with self._lock:
                 if self._current is not own:
-                    # This thread was abandoned while it ran the call: end it if another thread has taken its place.
+                    # The call took too long, so this thread was given up. End it if another has taken its place.
                     self._abandoned.discard(own)
                     if self._current is not None:
                         return

@@ -16,7 +16,7 @@ HTTP_ANSWER_BYTES: Final = HTTP_HEAD_BYTES + 4 * HTTP_BODY_BYTES
 """Longest HTTP answer on the wire, including interim answers, chunk headers and trailers."""
 
 UNSENT_BYTES: Final = 32 * 1024 * 1024
-"""Longest send buffer of one connection, which fills if the server does not read."""
+"""Longest send buffer of one connection. The buffer fills when the server does not read."""
 
 REFUSAL_BODY_S: Final = 1.0
 """Longest wait for the body of an answer that refuses the WebSocket handshake."""

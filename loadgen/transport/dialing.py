@@ -28,11 +28,11 @@ from loadgen.transport.waiting import Signal
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
-#: Times for which an address is skipped: after it did not answer, and after it refused.
+#: How long an address is skipped: `SILENT_S` after it did not answer, `REFUSED_S` after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: Skip an address that answered recently only after this many connects in a row in which another address, tried in
-#: parallel, connected before it. One connect is not enough, since a single lost packet also delays an answer.
+#: An address that answered recently is skipped only after it lost to another address, tried in parallel, in this many
+#: connects in a row. One connect is not enough, since a single lost packet also delays an answer.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -62,7 +62,7 @@ class _Memory:
     answered_s: float = float("-inf")
     #: Time at which connects stop skipping the address, or 0 if they use it.
     out_until_s: float = 0.0
-    #: Number of connects since this address last answered in which another address, tried in parallel, was faster.
+    #: Number of connects, since this address last answered, that another address tried in parallel won.
     overtaken: int = 0
 
 
@@ -238,7 +238,7 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # Check once more that the run may connect to this address, since the socket connects to it next.
+        # Check again, immediately before connecting, that the run may connect to this address.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, _STREAM, socket.IPPROTO_TCP)
         try:
@@ -278,7 +278,8 @@ class Dialer:
                     failed.append((attempt.address, OSError(code, os.strerror(code))))
                 else:
                     attempt.watch(settled)
-            # Read the clock: gevent would count the timer from the event loop's time, which lags in a busy loop.
+            # Compute the time left from the clock: gevent counts timeouts from the event loop's time, which lags when
+            # the loop is busy.
             left_s = until_s - time.monotonic()
             if lost or left_s <= 0:
                 return None
@@ -301,7 +302,7 @@ class Dialer:
             memory = self._memory[winner.text] = _Memory()
         memory.answered_s, memory.out_until_s, memory.overtaken = now_s, 0.0, 0
         for attempt in overtaken:
-            # Do not count an attempt that had just begun: it was not slow.
+            # Do not count an attempt that had just begun when the other won: its address was not slow.
             if now_s - attempt.begun_s >= HEAD_START_S:
                 self._overtaken(attempt.address, now_s, host)
         for address, error in failed:

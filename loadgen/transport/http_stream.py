@@ -1,4 +1,4 @@
-"""A stream that a service sends as the body of one HTTP/1.1 answer without end, on the gevent hub.
+"""Receive a stream that a service sends as the endless body of one HTTP/1.1 answer, on the gevent hub.
 
 The request is a GET. The answer's head is parsed by llhttp, through geventhttpclient, and the framing of its body by
 `chunked`. The protocol interprets the body's bytes, for example as server-sent events.
@@ -40,7 +40,7 @@ _REFUSAL_BODY_BYTES: Final = 64 * 1024
 
 
 class HttpStream(SocketStream):
-    """A connection that only receives; ``on_bytes`` gets the bytes of the body, as `ByteStream` passes them on.
+    """A connection that only receives; ``on_bytes`` gets the body's bytes, with the same arguments as in `ByteStream`.
 
     `open` returns once the service has answered 200 with the type `text/event-stream`. Redirects are not followed.
     """

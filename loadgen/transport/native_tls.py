@@ -15,7 +15,7 @@ from loadgen.protocol.base import TlsOptions
 
 #: The type of received bytes.
 Data = bytes | memoryview
-#: Takes plaintext and its times, as `poller.Source.take` does. The plaintext is valid only until the call returns.
+#: Takes decrypted data and its arrival times (see `poller.Source.take`). The data is valid only until the call returns.
 OnPlaintext = Callable[[Data, int, int, int, int], None]
 
 #: openssl/x509_vfy.h: X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.

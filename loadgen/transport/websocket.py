@@ -76,7 +76,7 @@ class WebSocket(SocketStream):
         self._pong_due = False
         #: Parser of the frames once the upgrade is done; None while the `websockets` library reads everything.
         self._frames: TextFrames | None = None
-        #: Value of `TextFrames.ready` when the poller was last told its callback and fast path.
+        #: The value of `TextFrames.ready` for which the poller's callback and fast path were last set.
         self._ready = False
 
     @property
@@ -116,7 +116,7 @@ class WebSocket(SocketStream):
             self._write_pending()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path process messages, as `SocketStream.use_fast_path` says."""
+        """Let a fast path process messages; see `SocketStream.use_fast_path`."""
         if self._frames is not None:
             self._frames.fast_path = fast_path
         super().use_fast_path(fast_path)
@@ -127,8 +127,8 @@ class WebSocket(SocketStream):
         return self._frames is not None and self._frames.ready
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
-        # Unless the stream is at a frame boundary, every byte must reach `take`. So the poller gets neither the
-        # callback `whole` nor the fast path until then.
+        # Until the stream is at a frame boundary, every byte must pass through `take`. So the poller gets the callback
+        # `whole` and the fast path only at a frame boundary.
         if self._poller is not None:
             fast_path = self._fast_path if self._ready else None
             self._poller.route(self._descriptor, self.whole, fast_path, tls)
@@ -162,7 +162,7 @@ class WebSocket(SocketStream):
                 if length < len(data):
                     frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return frames
-            # This is not an ordinary acceptance, so the `websockets` library parses it. If more data follows the
+            # `accepted` did not recognise this answer, so the `websockets` library parses it. If more data follows the
             # answer, the library may hold a part of a frame, and therefore reads all frames of this connection.
             if (error := upgrading.hand_over(data, library)) is not None:
                 self._fail(error)

@@ -19,7 +19,7 @@ CLOSE_TIMEOUT_S = 3.0
 
 
 def tasks(run: WorkerRun, client: ClientPlan, connection: ClientConnection) -> Iterator[Callable[[], None]]:
-    """Yield functions that carry out the client's drops, leaves and changes; none if it only stays connected."""
+    """Yield functions that carry out the client's drops, leaves and subscription changes, if it has any."""
     behaviour = client.behaviour
     if behaviour.drops:
         yield lambda: _guarded(run, _drop, run, behaviour.drops, connection)

@@ -78,7 +78,11 @@ def demand_honoured(made: type, base: type) -> None:
 
 
 def demand_settable(of: type, name: str, value: Any, base: type) -> None:
-    """Check an attribute that is being set on an existing class; raises UserClassError as `demand_honoured` does."""
+    """Check an attribute that is being set on an existing class.
+
+    Raises:
+        UserClassError: the attribute is not supported, or is a hook that cannot be called.
+    """
     if name in _LOCUSTS:
         return
     reason = _reason(of, name, value, base)
@@ -179,7 +183,7 @@ def _misfit(name: str, value: Any, arguments: tuple[str, ...] | None = None) -> 
         return f"{name}() is async, and would never run: {wanted}"
     if inspect.isgeneratorfunction(plain):
         return f"{name}() has a yield, and would never run: {wanted}"
-    # Use a plain function unbound: once bound, a function without `self` has no signature.
+    # Inspect a plain function without binding it: `inspect.signature` fails for a bound method that lacks `self`.
     alone = isinstance(value, FunctionType)
     try:
         signature = inspect.signature(value if alone else bound)
@@ -230,7 +234,7 @@ def say_and_end(say: Callable[[str], object], code: int) -> None:
         else:
             before(kind, error, traceback)
         if isinstance(error, UserClassError) or _while_loading(traceback):
-            # A SystemExit raised in the excepthook sets Python's exit code.
+            # Python takes its exit code from a SystemExit that the excepthook raises.
             raise SystemExit(code)
 
     sys.excepthook = excepthook

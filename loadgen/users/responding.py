@@ -32,16 +32,16 @@ MOST_REMEMBERED: Final = 10_000
 
 
 class _Padded(Maker):
-    """Adds no members to replies, so that they consist of padding only."""
+    """Makes replies of padding only, without further JSON members."""
 
     makes_members = False
 
     def members(self) -> str:
-        """Return an empty text: these replies have no members."""
+        """Return an empty text, since a padded reply gets no further JSON members."""
         return ""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Do nothing: the record has the service's refusal."""
+        """Do nothing: the service refuses the reply, and the refusal is recorded."""
 
 
 class Replies:
@@ -163,7 +163,7 @@ class Responder:
         try:
             return self._run.publish_channel(channel)
         except ValueError:
-            # Do not repeat the error: it quotes the channel, which may be untrusted text from the request.
+            # Do not repeat the ValueError's text: it quotes the channel, which may be untrusted text from the request.
             raise UnanswerableError(
                 f"the request makes a channel of {min(len(channel), 100 * MOST_CHARACTERS):,} characters that"
                 " cannot be published to"

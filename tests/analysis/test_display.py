@@ -110,7 +110,7 @@ def test_a_printed_line_is_wrapped_between_words_on_a_terminal_and_whole_in_a_lo
             with open(terminal, "w", closefd=False) as stream:
                 monkeypatch.setattr(sys, "stdout", stream)
                 monkeypatch.setenv("TERM", "xterm")
-                # rich asks the terminals of descriptors 0 to 2 for their width, and this terminal is none of them.
+                # Set the width: rich would ask only the terminals of descriptors 0 to 2, and this one is another.
                 monkeypatch.setenv("COLUMNS", "60")
                 show(Console(file=stream))
 
@@ -120,7 +120,7 @@ def test_a_printed_line_is_wrapped_between_words_on_a_terminal_and_whole_in_a_lo
         return found
 
     assert len(lines(lambda _: print_line(LONG))) > 2
-    # A remark and an indented line continue below their first word.
+    # The further lines of a remark, and of an indented text, begin below its first word.
     for show in (
         lambda console: note(console, Text(LONG.strip())),
         lambda console: indented(console, LONG.strip()),

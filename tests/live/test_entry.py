@@ -125,7 +125,7 @@ def test_the_form_sets_no_option_but_locust_s_own(ui: Any, client: Client) -> No
         assert vars(options) == before
     assert ui.environment.runner.user_count == 0
     assert client.post("/swarm", data={"x": "y" * 100_000}, headers=BEARER).status_code == 413
-    # The start form does not show our options either.
+    # The web UI's start form does not show loadgen's options.
     assert not names & set(parser.args_included_in_web_ui)
 
 

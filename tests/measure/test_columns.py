@@ -116,8 +116,8 @@ def test_relief_is_asked_for_whenever_as_many_are_full(
     buffer.on_backpressure(3, relieve)
     for added in range(12):
         buffer.add(added, 1, 1, (1, 1, 1, 1, 1))
-    # A buffer holds two rows. So three buffers are full after row 5, counted from 0. Each call takes one buffer, so
-    # three are full again after every second row.
+    # A buffer holds two rows, so three buffers are full after row 5 (the first is row 0). Each call of `relieve` takes
+    # one full buffer away, so three are full again after every second row.
     assert full == [5, 7, 9, 11]
     assert taken == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert [piece[:, 0].tolist() for piece in buffer.take()] == [[8, 9], [10, 11]]
@@ -133,5 +133,5 @@ def test_a_few_buffers_are_used_again_and_no_more_are_kept() -> None:
     for number in range(3):
         buffer.add(number)
     again = [piece.__array_interface__["data"][0] for piece in buffer.take()]
-    # The first buffer was already in use before any was given back.
+    # The first of these buffers may be new: it was allocated before the earlier buffers were given back.
     assert set(again[1:]) <= set(first)

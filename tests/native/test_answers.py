@@ -30,7 +30,7 @@ ANSWERS = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "50000")) // 2
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "23"))
 FRAME = messages.publish_frame('/default/é"', {"x-api-key": "k", "host": "h"})
 ARRIVAL_NS = 1_790_000_000_000_000_001
-#: Numbers of the open publishes, each of one event.
+#: Numbers of the publishes that await an answer; each has one event.
 OPEN = (0, 1, 9, 12, 99, 10**17)
 
 
@@ -289,7 +289,7 @@ def accepts(text: bytes) -> str | None:
     return message.id if message.type == "publish_success" and not message.failed else None
 
 
-#: Parts of answers that C leaves to Python, although they may accept all events.
+#: C leaves an answer that contains one of these texts to Python, even if the answer accepts all events.
 _FOR_PYTHON = (b"errors", b"event", b"connectionTimeoutMs", b"\\u00fc")
 
 

@@ -38,7 +38,7 @@ STYLES = st.fixed_dictionaries(
         "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]),
     }
 )
-#: Names without characters that JSON escapes, so that Python finds the member too.
+#: Member names without characters that JSON escapes, so that the Python path finds the member too.
 NAMES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters='"\\', min_codepoint=32), max_size=6
 )
@@ -122,7 +122,7 @@ def test_these_events_are_taken(event: str) -> None:
         '{"_lg":[1,2,3,4,5],"_lg":[1,2,3,4,5]}',
         '{"_lg":[1,2,3,4,5],"\\u005flg":1}',
         '{"_lg":1,"_lg":[1,2,3,4,5]}',
-        # These have no stamp, or something that is not one.
+        # The following events have no stamp, or an invalid one.
         '{"_lg":[1,2,3,4,5,6]}',
         '{"_lg":[1,2,3,4]}',
         '{"_lg":[1,2,3,4,5.0]}',
@@ -172,7 +172,7 @@ def test_these_events_are_taken(event: str) -> None:
         '{"_lg":[1,2,3,4,5]}\xa0',
         '{"_lg":[1,2,3,4,5],"a":[}',
         '{"_lg":[1,2,3,4,5],"a":{]',
-        # Python's decoder can read these; the native scanner leaves them to it.
+        # The native scanner leaves the following events to Python, whose decoder can read them.
         '{"_lg":[1,2,3,4,-0]}',
         '{"_lg":[1,2,3,4,5],"a":1e100}',
         '{"_lg":[1,2,3,4,5],"a":' + "9" * 201 + "}",

@@ -21,9 +21,9 @@ SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "31"))
 
 def test_what_a_lane_takes_is_what_python_makes_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     counts = run(MESSAGES, SEED)
-    # Discard the codec's output about its panics.
+    # Discard the messages that the Rust codec prints when it panics.
     capfd.readouterr()
     for name, count in counts.units.items():
-        # Each kind reaches both paths; else the fuzz would not notice a lane that takes nothing.
+        # Each kind of message reaches both paths: else the fuzz would not notice a lane that takes no messages.
         assert count / 50 < counts.rows[name] < count, name
         assert counts.rows[name] / 20 < counts.taken[name] < counts.rows[name], name

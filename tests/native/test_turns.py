@@ -68,5 +68,6 @@ def test_the_loop_has_its_turn_while_a_connection_is_flooded(kind: type) -> None
         poller.remove(ours.fileno())
     assert not source.errors
     assert len(source.takes) >= 6, f"{sent} bytes were not enough"
-    # A turn of 50 ms has room for three reads of 20 ms; without the limit, one turn would take all reads.
+    # The poller ends a turn of the gevent hub after 50 ms, which is room for three reads of 20 ms. Without this
+    # limit, one turn would make all reads.
     assert max(source.takes.count(turn) for turn in source.takes) <= 4

@@ -1,4 +1,4 @@
-"""Test schedules: exact counts, even groups, correct Poisson distribution, no drift."""
+"""Test schedules: exact counts, even spacing within groups, correct Poisson distribution, no drift."""
 
 import math
 import statistics
@@ -102,8 +102,8 @@ def test_poisson_counts_have_mean_and_variance_of_the_rate() -> None:
     for client in group(pace, 4, 100 * SECOND, seed=7):
         for offset in client:
             per_window[offset // (SECOND // 10)] += 1
-    # Each of 1,000 windows is expected to have 20: the standard error of the mean is 0.14, of the variance
-    # 0.9.
+    # Each of the 1,000 windows is expected to have 20 events. The standard error of the mean count is 0.14, that
+    # of the variance 0.9.
     assert statistics.fmean(per_window) == pytest.approx(20, abs=0.5)
     assert statistics.pvariance(per_window) == pytest.approx(20, abs=3)
 

@@ -196,7 +196,7 @@ def test_each_row_that_makes_no_channel_is_told_with_its_line() -> None:
     Path("people.csv").write_text("id,token\nfine,1\n,2\na/b,3\nwith space,4\n")
     found = problems(SCENARIO.replace("count: 10", "count: 4"))
     places = Counter(each.partition(": ")[0] for each in found)
-    # Both groups use each row, so each is reported twice.
+    # Both groups use all rows, so each invalid row is reported twice.
     assert places == {"people.csv:3": 2, "people.csv:4": 2, "people.csv:5": 2}
     assert found[0].startswith(
         "people.csv:3: clients.users.subscribe.0 cannot be used with this row: people.id is empty"

@@ -40,7 +40,7 @@ def test_the_master_makes_the_file_and_finds_it_again(tmp_path: Path) -> None:
     assert worker.public == first.workers_public
     assert first.secret.decode() not in path.read_text() + repr(first)
     assert worker.secret.decode() not in repr(worker)
-    # The file has three parts: its kind and two keys. So a worker's file is not accepted as the master's.
+    # The file has three parts: its kind and two keys. The kind prevents that a worker's file is taken for a master's.
     assert len(path.read_text().split(".")) == 3
 
 

@@ -41,7 +41,8 @@ def test_a_probe_has_the_content_of_an_event_in_its_namespace(
     for channel, content in (
         ("/b/probe", {"line": 1, "meta": {"k": 2}}),
         ("/c/x", {"text": "hello", "meta": {}}),
-        # The group of this channel pads its events, so it has no content to copy; the first content is used.
+        # The group that publishes to this channel pads its events and so has no content to copy. The probe copies the
+        # scenario's first content instead.
         ("/a/x", {"line": 1, "meta": {"k": 2}}),
     ):
         event = probes.event(channel, 5, 99)

@@ -1,4 +1,4 @@
-"""Test limits on size and depth of files, for each option that reads one: one sentence and exit code 2."""
+"""Test that each option that reads a file rejects too large or deep a file, with one sentence and exit code 2."""
 
 from collections.abc import Callable
 from contextlib import suppress

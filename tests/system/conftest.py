@@ -10,7 +10,7 @@ from tests.system.harness import STUCK_S
 from tests.system.service import KEY_VARIABLE, Service
 from tests.system.users.player import Player, playing
 
-#: More than the longest single wait (`harness.STUCK_S`), whose failure says what the test waited for.
+#: Longer than the longest single wait (`harness.STUCK_S`): the wait then fails first, and says what was waited for.
 TIMEOUT_S = STUCK_S + 300
 HERE = Path(__file__).parent
 

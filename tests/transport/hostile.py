@@ -14,7 +14,7 @@ Say = Callable[[bytes], bytes]
 
 
 def frame(first: int, body: bytes = b"", length: int | None = None) -> bytes:
-    """Return a frame with this first byte; ``length`` replaces the true length in its header."""
+    """Return a frame with the given first byte; ``length`` replaces the true length in the frame's header."""
     size = len(body) if length is None else length
     if size < 126:
         return bytes([first, size]) + body
@@ -40,7 +40,7 @@ def served(
 ) -> Iterator[int]:
     """Serve one connection: send the answer and each part, then wait for ``stay_s``; yield the port.
 
-    What the client sends is added to ``heard``, or not read if that is None.
+    The client's data after its request is added to ``heard``, or not read if ``heard`` is None.
     """
     over = threading.Event()
 

@@ -45,7 +45,7 @@ def opened() -> World:
 def silent_opening(
     patch: pytest.MonkeyPatch, then: Callable[[Session], object] = lambda session: None
 ) -> None:
-    """Let the service answer a login only by the calls that ``then`` makes on the session."""
+    """Let each session send a login; the service's only answer is the calls that ``then`` makes on the session."""
 
     def opening(self: Session) -> list[bytes]:
         then(self)
@@ -100,8 +100,8 @@ def test_a_service_that_cannot_be_reached_leaves_a_row_and_no_connection(
     (row,) = of.rows.connections
     assert row.opened_ns is None
     assert row.closed_ns is not None
-    # If the harness failed, the subscriptions are recorded as not observed. If the service refused, they were
-    # never requested.
+    # If the harness failed, the subscriptions are recorded as not observed. If the service refused the connection,
+    # they are not recorded, since they were never requested.
     assert (row.intent, row.error) == (("harness failure", None) if ours else (None, "connection refused"))
     assert len(of.rows.subscriptions) == (2 if ours else 0)
 
@@ -193,7 +193,7 @@ def test_a_connection_that_drops_while_subscribing_fails_the_attempt(
     assert of.gauges() == (0, 0, 0)
     assert of.run.progress.lost_connections == 1
     rows = of.rows.subscriptions
-    # Only subscriptions that were requested are on record; the others cannot have lost anything.
+    # Only subscriptions that the client had requested are recorded as ended. The others had not begun.
     assert [row.subscription for row in rows if row.ended_ns is not None] == [10, 11][: after + 1]
     assert of.rows.connections[-1].error == "closed: reset by peer"
 
@@ -573,7 +573,7 @@ def test_a_socket_is_not_kept_once_its_connection_has_ended() -> None:
     try:
         of.socket.end(None, "")
         del of.socket
-        # The last reference frees it: a garbage collection may come late, and the state of TLS is large.
+        # The socket is freed without a garbage collection, which may come late: its TLS state is large.
         assert freed == ["socket"]
     finally:
         gc.enable()

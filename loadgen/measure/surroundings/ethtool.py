@@ -24,7 +24,7 @@ _INTERFACE_BYTES: Final = 16
 #: More statistics than any driver has; an answer with a larger count is rejected.
 _MOST: Final = 65_536
 
-#: Takes an interface's name and a command, and writes the answer into the command; raises OSError.
+#: Takes an interface's name and the bytes of a command, and overwrites them with the answer; raises OSError.
 Ask = Callable[[str, bytearray], None]
 
 

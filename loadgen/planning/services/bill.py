@@ -51,7 +51,7 @@ class Bill:
     lines: tuple[BillLine, ...]
 
     def usd(self, *parts: BillPart, lasting: bool | None = None) -> Span:
-        """Return the sum of the lines of these parts, or of all parts.
+        """Return the sum of the costs of the lines that belong to ``parts``, or of all lines if no part is given.
 
         ``lasting`` limits the sum to lines that are `lasting` (true), or to the others (false).
         """
@@ -62,7 +62,7 @@ class Bill:
         )
 
     def has(self, part: BillPart) -> bool:
-        """Return true if the bill has a line of this part."""
+        """Return True if a line of the bill belongs to ``part``."""
         return any(line.part == part for line in self.lines)
 
     @property
@@ -72,7 +72,7 @@ class Bill:
 
     @property
     def certainty(self) -> Certainty:
-        """The worst certainty of the lines whose cost is unknown or above zero."""
+        """The lowest certainty among the lines whose cost is unknown or above zero."""
         return worst(line.certainty for line in self.lines if line.usd.high != 0)
 
     @property
@@ -171,7 +171,7 @@ def _count(quantity: str, unit: Fraction | None, used: Used, unit_days: Fraction
 
 
 def cost(price: Price, count: Span) -> Span:
-    """Return the price of a number of things; if the price of a tier is unknown, it has no upper bound."""
+    """Return the cost of ``count`` things; the cost has no upper bound if the price of a tier is unknown."""
     if count.low is None:
         return UNKNOWN
     if count == NOTHING:
@@ -198,10 +198,10 @@ def _tiered(price: Price, number: Fraction) -> Span:
 
 
 def fitting(line: PlanChoice, used: Used) -> Plan | None:
-    """Return the cheapest plan whose ceilings hold, or None if no plan fits.
+    """Return the cheapest plan whose limits allow the usage, or None if no plan does.
 
-    A plan does not fit if a number with a ceiling is unknown. A plan without a price counts as more expensive than
-    every plan with one.
+    A plan that limits an unknown number does not allow the usage. A plan without a price counts as more expensive
+    than every plan with one.
     """
     plans = [
         plan
@@ -230,7 +230,7 @@ def _plan_line(name: str, line: PlanChoice, used: Used) -> BillLine:
 
 
 def _units(line: Capacity, used: Used) -> Fraction | None:
-    """Return the number of units to buy (one of ``line.steps``), or None if no step suffices or the load is unknown."""
+    """Return the smallest of ``line.steps`` that suffices for the load; None if none does or the load is unknown."""
     needed = ZERO
     for quantity, holds in line.holds.items():
         number = used.count(quantity)

@@ -49,7 +49,7 @@ def services(own: Sequence[Path] = ()) -> dict[str, Service]:
 
     Each file in ``own`` replaces the packaged service of the same name, or adds a new one.
 
-    A file may also be a price file of AppSync Events (see `loadgen.planning.prices`), which replaces its prices.
+    A file may also be a price file (see `loadgen.planning.prices`), which replaces the prices of AppSync Events.
 
     Raises:
         ScenarioError: a file cannot be read or is not valid, or two are for the same service.

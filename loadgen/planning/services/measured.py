@@ -16,7 +16,7 @@ _WHOLE_EVENT = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counts of a run; each event counts once, whatever its size."""
+    """Counts of a run, not in billing units: each event counts once, whatever its size."""
 
     events: int
     deliveries: int
@@ -33,8 +33,8 @@ class Counts:
 def load_of_counts(counts: Counts, planned: Load) -> Load:
     """Return the load of a run's scenario with the run's counts in place of the expected ones.
 
-    Deliveries are assumed to have the same sizes as the events. The month is that of ``planned``, the load of the
-    scenario: it leaves out the run's ramp and drain.
+    ``planned`` is the scenario's expected load: its numbers for the run are replaced, its numbers for a month, which
+    leave out the run's ramp and drain, are kept. Deliveries are assumed to have the same sizes as the events.
     """
     whole = sum(counts.event_sizes.values())
     sizes = (
@@ -55,8 +55,8 @@ def load_of_counts(counts: Counts, planned: Load) -> Load:
 def load_of_record(run: Run, planned: Load) -> Load:
     """Return the load of a run's scenario, with the numbers of events and deliveries taken from the run's record.
 
-    ``planned`` is the load of the scenario; its month is kept. Readiness probes, echoes and events of other publishers
-    count once each, as their sizes are not on record.
+    ``planned`` is the scenario's expected load: its numbers for the run are replaced, its numbers for a month are kept.
+    Readiness probes, echoes and events of other publishers count once each, as their sizes are not on record.
     """
     counted, minutes, _ = operations(run, _WHOLE_EVENT, 60)
     record = _Record(run)
@@ -134,7 +134,7 @@ class _Recorded:
 
     @property
     def mean(self) -> Fraction | None:
-        """Mean size of a delivery in bytes, or None if unknown; 0 for published events, whose bytes are free."""
+        """Mean size of a delivery in bytes, or None if unknown; 0 for published events, whose bytes cost nothing."""
         if not self.number or not self.which:
             return ZERO
         bytes_out = self.record.counted(_WHOLE_EVENT)[2]

@@ -36,8 +36,8 @@ class Receiver(NamedTuple):
     handler: SessionHandler
     opening: Opening
     routes: Routes
-    #: Processes every message of the opening, and later those that are not deliveries. Arguments: the message as a
-    #: `Unit`, the same message as bytes, its arrival (ns), and the time at which it was read (ns).
+    #: Processes every message until `opening` is complete, and later each message that is not a delivery. Arguments:
+    #: the message as a `Unit`, the same message as bytes, its arrival (ns), and the time at which it was read (ns).
     other: Callable[[Unit, Message, int, int], None]
     #: Processes a delivery that a pattern has matched.
     deliver: Callable[[Found, int, int], None]
@@ -45,7 +45,7 @@ class Receiver(NamedTuple):
     shown: Callable[[Message], str]
     #: The fast decoder of JSON deliveries (see `patterns.quick`), or None if the protocol file's pattern allows none.
     quick: Any
-    #: Matches a delivery at an offset of a stream of lines (see `rules.line_pattern`), or None for other messages.
+    #: The pattern of a delivery in a stream of lines (see `rules.line_pattern`); None if messages are not lines.
     line: Any
     #: Reads deliveries whose stamps are in a header, or None if the protocol file does not describe such messages.
     stamped: StampedLines | None = None
@@ -182,8 +182,8 @@ def _of_lines(of: Receiver) -> OnMessage:
                 begin = place
                 try:
                     taken = stamped.take(data, begin)
-                    # Advance past the delivery before it is passed on, so that it is skipped as a whole if its event is
-                    # not UTF-8. If `take` itself fails, only the first line is skipped.
+                    # Set `place` to the delivery's end before passing the delivery on: if its event is not UTF-8, the
+                    # whole delivery is then skipped. If `take` itself fails, only the first line is skipped.
                     place = taken.end if isinstance(taken, Delivered) else place
                     if isinstance(taken, Delivered):
                         take_stamped(taken, within_ns if place < end else end_ns, read_ns)

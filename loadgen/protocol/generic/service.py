@@ -70,7 +70,7 @@ class TargetUrl:
         return self.hostname.lower(), port or _PORTS[self.secure]
 
     def demand(self, key: str, written: str) -> None:
-        """Check that ``written``, the URL at ``key`` of the protocol file, leads to this address.
+        """Check that ``written``, the URL at ``key`` of the protocol file, has this target's host, port and security.
 
         Raises:
             TargetUrlError: the URL leads elsewhere.
@@ -164,7 +164,7 @@ class GenericService:
         return made
 
     def carry_stamps(self, name: str) -> None:
-        """From now on, send and read stamps in the header ``name``, as `stamped` in the protocol file describes."""
+        """Carry stamps in the messages' header ``name``, in both directions; see `stamped` in the protocol file."""
         self._dialect.carry_stamps(name)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
@@ -181,7 +181,7 @@ class GenericService:
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> GenericSession:
-        """Return a new session; the name is not used."""
+        """Return a new session; ``name`` is not used."""
         return GenericSession(self._dialect, handler)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
@@ -229,7 +229,7 @@ class GenericService:
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
     def _resources(self) -> Callable[[str], str]:
-        """Return a function that gives the path and query to publish to a channel; cached if they contain no login."""
+        """Return a function from a channel to the path and query of its publishes, cached unless they have a login."""
         http = self.description.publish_http
         if http is None or _names_login(http.url):
             return self._publish_resource
@@ -270,6 +270,6 @@ def _resource_of(url: str) -> str:
 
 
 def _refusal(pattern: Pattern, body: Message) -> str | None:
-    """Return the reason in an answer that is a refusal, or None for any other; may raise one of `_UNREADABLE`."""
+    """Return the service's reason if an answer's body is a refusal, else None; may raise one of `_UNREADABLE`."""
     found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
     return None if found is None else found.reason or "refused, without a reason"

@@ -34,7 +34,7 @@ class Delivered(NamedTuple):
     key: str
     """The value that names the subscription, or an empty text."""
     event: Marked
-    """The event; its stamp is empty if it has none."""
+    """The event and its stamp; the stamp is empty if the message has none."""
     end: int
     """Offset of the next message."""
 
@@ -70,10 +70,13 @@ def check_delivery(text: str) -> None:
 
 
 class StampedLines:
-    """Writes and reads messages with headers; ``name`` is the stamp's header, or None to read events without stamps."""
+    """Writes and reads messages with headers.
+
+    ``name`` is the name of the header that carries the stamp, or None to read events without stamps.
+    """
 
     def __init__(self, form: StampedForm, identity: Identity | None, name: str | None = None) -> None:
-        """Prepare to write and read messages of a form that the checks of this module have accepted."""
+        """Prepare to write and read messages of ``form``, which must have passed the checks of this module."""
         self.name = name
         self._head, self._send = form.head, list(pieces(form.send))
         line = form.deliver.partition("\r\n")[0]

@@ -57,7 +57,8 @@ class Connecting:
         #: True once the broker has accepted the connection.
         self.connected = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
-        #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
+        #: Time (ns) within which the broker must answer our pings: 1.5 times the keep alive. None before the CONNACK,
+        #: or without a keep alive.
         self.timeout_ns: int | None = None
 
     @property
@@ -111,7 +112,7 @@ class Connecting:
             handler.on_deviation(UNASKED_SESSION)
         found = memory.found(packet.session_present)
         if packet.session_expiry_interval is not None:
-            # The broker may set another expiry than the client asked for (MQTT 5, 3.2.2.3.2).
+            # The broker may set another session expiry than the client asked for (MQTT 5, 3.2.2.3.2).
             memory.expiry_s = packet.session_expiry_interval
         if found == LOST:
             handler.on_deviation(LOST_SESSION)

@@ -56,11 +56,11 @@ class MqttService:
     answers_opening = answers_subscribes = True
 
     def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> None:
-        """Without ``login`` the client is anonymous.
+        """Use ``login`` for each connection; if it is None, clients are anonymous.
 
         Raises:
-            ValueError: a certificate is used without TLS, AWS keys without a WebSocket, or AWS IoT Core without a
-                login.
+            ValueError: a certificate is used without TLS, AWS keys are used without an encrypted (or loopback)
+                WebSocket, or AWS IoT Core is used without a login.
         """
         if isinstance(login, ClientCertificate) and not broker.tls:
             raise ValueError(

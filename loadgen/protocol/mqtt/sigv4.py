@@ -1,8 +1,8 @@
 """The WebSocket login of AWS IoT Core by AWS keys: the upgrade's path and query, which botocore signs.
 
 The query is signed for the service `iotdevicegateway` with `host` as its only signed header. Sources: the C SDK of
-Espressif and browser clients in public repositories; not tried on an account. Those clients append the session token
-after signing, so the signature does not cover it. Assumption: AWS expects this.
+Espressif and browser clients in public repositories; not tested with an AWS account. These clients append the session
+token after signing, so the signature does not cover it. Assumption: AWS expects this.
 """
 
 from typing import Final

@@ -72,7 +72,7 @@ def plan_echo(
         # No group publishes on a schedule, and the publishes of user code are unknown: use the defaults.
         namespace = run.totals.namespaces[0]
         over_http, payload_bytes = rules.publishes_over_http, _PAYLOAD_BYTES
-    # Use only letters and digits in the name, since every protocol allows them.
+    # The channel's last segment has only letters and digits, since every protocol allows them.
     channel = f"/{namespace}/loadgenecho{token:x}w{worker}"
     return EchoPlan(
         interval_ns=every_ns,

@@ -66,8 +66,8 @@ def install() -> None:
     parsers: list[Any] = []
 
     def on_parser(parser: Any, **_: Any) -> None:
-        # Locust calls this for each locustfile, after putting the working directory first on `sys.path`: make Python
-        # search that directory last again.
+        # Locust calls this for each locustfile, after it has put the working directory first on `sys.path`. Move the
+        # directory back to the end.
         put_locustfile_last()
         add_options(parser)
         parsers.append(parser)
@@ -104,8 +104,8 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
         # `loadgen run` prints its own summary; a second one with other rounding would confuse.
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
-    # Locust logs a traceback for each send that it repeats, for example to a master that refuses this worker. That is
-    # no error of the program, so leave such records out.
+    # Locust logs a traceback for each send that it repeats, for example to a master that refuses this worker. Leave
+    # these log records out, since a repeated send is no error of the program.
     logging.getLogger("locust.util.exception_handler").addFilter(lambda record: record.exc_info is None)
     process.register()
     on_ending_signals(process.on_interrupt)
@@ -117,7 +117,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
 
 
 def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
-    """Return the object for this process, according to the kind of runner that Locust has made."""
+    """Return the process object (worker, master or local) that fits the kind of runner that Locust has made."""
     runner = settings.environment.runner
     if isinstance(runner, WorkerRunner):
         assert isinstance(runner, GuardedWorker)
@@ -129,7 +129,7 @@ def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
 
 
 def give_shapes(environment: Environment, runs: Runs) -> None:
-    """Replace each `ScenarioShape` made by Locust with a copy that ends a test when the run in ``runs`` is over."""
+    """Replace each `ScenarioShape` made by Locust with a copy that ends the test when the run in ``runs`` is over."""
     # Replace every shape of the locustfile, since the web UI's class picker offers all of them.
     shapes = environment.available_shape_classes or {}
     for name, shape in shapes.items():

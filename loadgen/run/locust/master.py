@@ -27,7 +27,7 @@ TO_COORDINATOR: Final = tuple(worker_messages.CODEC.known)
 
 
 class MasterProcess(ProcessWithRuns):
-    """A master. Its messages go over Locust's connections."""
+    """The process of a Locust master, which sends its messages over Locust's connections."""
 
     def __init__(self, settings: Settings, this_process: ThisProcess, runner: GuardedMaster) -> None:
         super().__init__(settings, this_process, separate_workers=True)
@@ -42,7 +42,7 @@ class MasterProcess(ProcessWithRuns):
     # The following methods send messages between coordinator and agents.
 
     def to_coordinator(self, message: Message) -> None:
-        """Raise NotImplementedError: only workers send messages to the coordinator."""
+        """Raise NotImplementedError: the coordinator is in this process, and only workers send messages to it."""
         raise NotImplementedError(message.KIND)
 
     def to_agents(self, message: Message, worker_id: str | None = None) -> None:
@@ -103,7 +103,7 @@ class MasterProcess(ProcessWithRuns):
         self.settings.environment.dispatcher_class = dispatcher_of(self._master.users_of_workers)
 
     def watch(self) -> None:
-        """Watch the workers; without a web UI, wait for them no longer than --workers-timeout."""
+        """Watch the workers; without a web UI, also limit the wait for their arrival to --workers-timeout."""
         gevent.spawn(self._master.watch_workers)
         if not getattr(self.settings.options, "processes", None):
             say(self._registry.awaited())

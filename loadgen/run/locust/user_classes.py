@@ -79,7 +79,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
 
 
 def with_loops(run: ResolvedRun, classes: Sequence[type[User]]) -> ResolvedRun:
-    """Set the loop (open or closed) of each group that runs a user class's tasks as the class says; return the run."""
+    """Return the run, with the loop (open or closed) of each group set by the user class whose tasks the group runs."""
     kept = {each.role: schedule_of(each) for each in classes if issubclass(each, EventsUser)}
 
     def known(group: Group) -> Group:

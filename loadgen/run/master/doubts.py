@@ -10,12 +10,12 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run.master.workers import Workers
 from loadgen.run.option import AbortOn
 
-#: The events due up to this long (ns) ago must have been sent. Later ones may be missing from the workers' counts,
-#: which are reported four times a second.
+#: Events that were due at least this long (ns) ago must have been sent. Events due later may be missing from the
+#: workers' counts, which are reported four times a second.
 _BEHIND_NS: Final = 1_000_000_000
 #: Time (ns) from the start of the measurement before which the publish rate is not checked.
 _JUDGED_AFTER_NS: Final = 5_000_000_000
-#: Largest share of the events due in the measurement so far that may be unsent without ending the run.
+#: Largest permitted share of unsent events among those due so far in the measurement. Above it the run ends.
 _MAY_MISS: Final = 0.05
 #: With Poisson arrivals the standard deviation of the number of due requests is the square root of that number. A
 #: shortfall of up to this many standard deviations counts as chance.
@@ -26,7 +26,7 @@ class Doubts:
     """Check a run for the reasons named in `--abort-on`, each of which ends the run early."""
 
     def __init__(self, run: ResolvedRun, workers: Workers, wanted: Collection[AbortOn]) -> None:
-        """Check for the reasons in ``wanted``.
+        """Check only for the reasons in ``wanted``, which the option `--abort-on` names.
 
         Raises:
             RunError: ``wanted`` includes the rate, but the scenario's rate is not known beforehand; exit code 2.

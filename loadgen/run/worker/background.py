@@ -21,7 +21,7 @@ class Background:
         self._loops: list[gevent.Greenlet] = []
 
     def start(self, *loops: Callable[[], object]) -> None:
-        """Start the watchers, and each of the ``loops`` in a greenlet."""
+        """Start watching the process and the machine, and start each of the ``loops`` in a greenlet."""
         start_native_thread(self._pauses.watch)
         start_native_thread(partial(self.health.surroundings.allowances.watch, native_sleep))
         self._loops += [gevent.spawn(loop) for loop in (self.health.watch, *loops)]

@@ -10,7 +10,7 @@ from loadgen.measure.rows import EchoRow
 
 
 class Echoes(Protocol):
-    """The echo lane of one worker; see `loadgen.run.echo.EchoLane`."""
+    """The echo lane of one worker, which times events from the worker to itself; see `loadgen.run.echo.EchoLane`."""
 
     @property
     def sent(self) -> int:

@@ -22,8 +22,8 @@ class Operation(Enum):
 class Caller:
     """The HTTP request or WebSocket upgrade through which an operation arrived.
 
-    `addresses`, which AWS calls `sourceIp`, are those of `x-forwarded-for`, followed by the TCP peer's. `host` is the
-    `Host` header. `query` is the raw query of an HTTP request.
+    `addresses`, which AWS calls `sourceIp`, are the addresses in `x-forwarded-for`, followed by that of the TCP peer.
+    `host` is the `Host` header. `query` is the raw query of an HTTP request.
     """
 
     addresses: tuple[str, ...] = ()
@@ -38,9 +38,9 @@ UNKNOWN_CALLER: Final = Caller()
 class AuthorizationRequest:
     """One operation to authorize.
 
-    `credentials` are HTTP headers or the `authorization` of a frame, with lower-case names. A signature must cover the
-    bytes that `signed_body` returns, and `path`. `namespace` is None for a connect and for a channel of an unknown
-    namespace.
+    `credentials` are the HTTP headers, or the member `authorization` of a WebSocket message, with lower-case names. A
+    signature must cover `path` and the bytes that `signed_body` returns. `namespace` is None for a connect and for a
+    channel of an unknown namespace.
     """
 
     operation: Operation
@@ -79,8 +79,8 @@ class Authorizer(Protocol):
 def caller_of(headers: Mapping[str, str], peer: str | None, query: str = "") -> Caller:
     """Return the caller of an HTTP request with these headers; names are case-insensitive, as in aiohttp's mapping.
 
-    `peer` is the address of the TCP connection, or None if it is unknown. With `x-forwarded-for`, the addresses are
-    those of the header and the peer's (AWS docs: `sourceIp`); the header is not verified, as a client may write it.
+    `peer` is the TCP peer's address, or None if it is unknown. The caller's addresses are those in `x-forwarded-for`,
+    followed by `peer` (AWS docs: `sourceIp`). The header is not verified, so a client may write any addresses into it.
     """
     forwarded = headers.get("x-forwarded-for", "").split(",")
     addresses = [text for each in forwarded if (text := each.strip()) and _can_be_written(text)]

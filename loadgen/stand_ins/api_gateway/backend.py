@@ -236,7 +236,7 @@ def _answer(
     kind: bytes, id_: msgspec.Raw | bytes, channel: str | None = None, connection: str | None = None
 ) -> str:
     more = b"" if channel is None else b',"channel":' + _text(channel)
-    # Include the connection's id: a client can learn it only from the backend.
+    # Include the connection's id if given: a client can learn its id only from the backend.
     more += b"" if connection is None else b',"connectionId":' + _text(connection)
     return (b'{"type":"%b","id":%b%b}' % (kind, bytes(id_), more)).decode()
 

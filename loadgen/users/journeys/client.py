@@ -42,8 +42,8 @@ class JourneyClient:
         assert plan.journey is not None
         self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, Random(0), lambda _: None)
-        #: Due times of publishes that a callback makes: each is due when it is requested. Tasks use the due times of
-        #: `_moments`.
+        #: Due times of publishes requested by callbacks: each is due at once. Publishes requested by tasks are due at
+        #: the times of `_moments`.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
@@ -59,7 +59,7 @@ class JourneyClient:
         return self._link.up
 
     def connect(self, timeout: float = CONNECT_S) -> None:
-        """Connect, unless connected; a call is not required, since every action that needs the connection connects.
+        """Connect if not connected. Calling it is optional: every action that needs the connection connects first.
 
         Raises:
             RefusedError: the service refuses the connection for good.

@@ -88,7 +88,7 @@ def _tell(
     error: str | None,
     refused: Mapping[int, str],
 ) -> None:
-    """Give the `Answer` to the task that waits for it; see `OnSettled`."""
+    """Give the task that waits for the request its `Answer`; see `OnSettled`."""
     sent_ns = request.sent_ns
     seconds = None if acked_ns is None or sent_ns is None else (acked_ns - sent_ns) / 1e9
     whole = error if answer is None else answer.error

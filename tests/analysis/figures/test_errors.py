@@ -35,7 +35,7 @@ def test_errors_of_one_kind_are_counted_together_with_the_first_as_example(tmp_p
         ("subscription", "refused"): "1",
     }
     _, at, example = rows["publish", "timeout after … s at …"]
-    # The example is the earliest by time, although it is not the first in the file.
+    # The example shown is the earliest failure of its kind, although it is not the first in the file.
     assert example.endswith("publisher 7, channel /b: timeout after 3.5 s at 10.0.0.1:443")
     seconds_in = (events[1]["intended_ns"] - run.manifest["created_ns"]) / SECOND
     assert at == f"{utc(events[1]['intended_ns'])}, {seconds_in:.1f} s in"

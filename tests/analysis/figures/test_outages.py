@@ -108,7 +108,7 @@ def test_what_a_silent_connection_missed_is_lost_in_reconnect_however_long_it_wa
 
 def test_a_loss_before_the_silence_is_none_of_the_reconnect(tmp_path: Path) -> None:
     events = [event(9, n, "/default/a", n * 50 * MS) for n in range(20)]
-    # The event due at 0 ms was lost before the silence began, since those due at 50 and 100 ms arrived.
+    # The event due at 0 ms was lost before the silence began: the events due at 50 and 100 ms still arrived.
     lost = {0, *range(4, 14)}
     write_run(
         tmp_path,
@@ -195,7 +195,7 @@ def test_silences_apart_in_time_are_two(tmp_path: Path) -> None:
         ([{"queue_max_ns": 3 * SECOND, "cpu_ns": int(0.95 * SECOND)}], "queue"),
         ([{"queue_max_ns": 3 * SECOND, "lag_max_ns": 240 * MS}], "network"),
         ([{"queue_max_ns": 3 * SECOND, "lag_max_ns": 260 * MS}], "queue"),
-        # The generator stood still in the second before the wait was recorded.
+        # The generator stood still in the second before the one in which the wait was recorded.
         ([{"lag_max_ns": 2 * SECOND}, {"queue_max_ns": 2 * SECOND}], "queue"),
     ],
 )
@@ -251,7 +251,7 @@ def test_what_came_at_once_is_laid_to_the_generator_only_where_it_was_not_awake(
 def test_throttling_is_counted_and_the_rate_is_that_while_it_went_on(tmp_path: Path) -> None:
     said = "x:80 does not accept the WebSocket handshake now: HTTP 429 (Too Many Requests)"
     connections: list[Row] = [
-        # Twenty clients connect at once, the capacity of a token bucket; then ten a second for two seconds.
+        # Twenty clients connect at once, as many as a token bucket holds. Then ten a second connect for two seconds.
         *(connection(n, acknowledged_ns=T0 + MS) for n in range(20)),
         *(connection(20 + n, 1, acknowledged_ns=T0 + 100 * MS + n * 100 * MS) for n in range(1, 20)),
         *(

@@ -39,7 +39,7 @@ def test_the_page_names_every_service() -> None:
 
 def test_the_page_names_every_quantity() -> None:
     described = PAGE.split("**lines** multiply", 1)[1].split("- **plans**", 1)[0]
-    # The page need not name these: they are only used for limits of plans, or are always zero.
+    # The page need not name these quantities: they are only used for limits of plans, or are always zero.
     others = {"message_per_s", "message_per_hour", "message_per_day", "stored_gb"}
     assert set(get_args(Quantity)) - others <= set(re.findall(r"`(\w+)`", described))
 

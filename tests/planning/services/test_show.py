@@ -40,12 +40,12 @@ def test_amounts_in_words() -> None:
     assert show.usd(Span(Fraction(615), Fraction(1047))) == "$615.00 – $1,047.00"
     assert show.usd(Span(Fraction(25), None)) == "≥ $25.00"
     assert show.usd(UNKNOWN) == "unknown"
-    # Two amounts that look equal when rounded are printed once.
+    # A range whose two ends look equal when rounded is printed as one amount.
     assert show.usd(Span(Fraction(1), Fraction(1) + Fraction(1, 10**6))) == "$1.00"
 
 
 def test_the_tables_of_the_example() -> None:
-    # These have one of each kind: a service with two offers, a range, a backend, and an unknown price.
+    # Among these services is one of each kind: with two offers, with a range, with a backend, with an unknown price.
     found = costings(example(), "api-gateway,aws-iot-core,azure-web-pubsub:standard,momento")
     console = Console(width=200, record=True, highlight=False, file=io.StringIO())
     show.print_services(example(), found, crossings(found), console)
@@ -104,7 +104,7 @@ def test_a_scenario_has_the_cost_of_a_run() -> None:
     iot, pusher = document["services"]
     assert 0 < iot["run"]["usd_metered"]["min"] < 1
     assert iot["run"]["usd_lasting"] == {"min": 0, "max": 0}
-    # A plan is paid by the month, but a whole month of this load exceeds every plan on the list.
+    # The plan that the run needs is paid for a whole month. A whole month of this load exceeds every plan of Pusher.
     assert pusher["run"]["usd_lasting"] == {"min": 49, "max": 49}
     assert pusher["month"]["usd"] == {"min": None, "max": None}
 

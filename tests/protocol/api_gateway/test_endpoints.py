@@ -71,7 +71,7 @@ def test_a_url_that_cannot_be_used_is_named_without_secrets(url: str, why: str) 
         WebSocketUrl.from_url(url)
     assert "canary" not in str(caught.value)
     assert "secret@" not in str(caught.value)
-    # The command line finds the protocol by the URL, and prints the same message.
+    # The command line finds the protocol by the URL and calls `endpoints`, which raises the same message.
     with pytest.raises(ValueError, match=why):
         targets.protocol_of(url).endpoints(url)
 

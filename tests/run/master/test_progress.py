@@ -66,6 +66,6 @@ def test_adding_gives_what_the_library_gives(parts: list[list[int]]) -> None:
     assert histograms.encoded(ours) == histograms.encoded(theirs)
     values = [value for part in parts for value in part if value <= histograms.HIGHEST_NS]
     assert ours.total_count == len(values)
-    # The library itself gives 0 as the minimum of a sum, because it starts with an empty histogram.
+    # Do not compare with `theirs`: the library gives 0 as a sum's minimum, because it starts with an empty histogram.
     assert ours.get_max_value() == of(*values).get_max_value()
     assert ours.get_min_value() == of(*values).get_min_value()

@@ -1,4 +1,4 @@
-"""Test that a worker's spool reaches its master, or stays here if the master does not take it."""
+"""Test that a worker's spool reaches its master, or stays on the worker's machine if the master does not take it."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Site:
         self.writer.write_rows("clock", [tuple(range(1, 10))])
 
     def answers(self) -> None:
-        """Deliver the master's answers to all messages sent so far."""
+        """Let the master answer all messages sent since the last call, and pass its answers to the spool."""
         for piece in self.line.all(Piece)[self.taken :]:
             self.taken += 1
             self.spool.on_answer(self.receiver.take(3, piece))
@@ -54,7 +54,7 @@ def test_what_the_master_can_read_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_the_size_is_known_even_if_an_impatient_master_has_removed_the_files(tmp_path: Path) -> None:
-    """A master that no longer waits for a slow worker reads the shared files and removes them."""
+    """A master that no longer waits for a slow worker reads the files in the shared folder, and removes them."""
     site = Site(tmp_path, shared=True)
     site.write()
     (path,) = site.folder.iterdir()

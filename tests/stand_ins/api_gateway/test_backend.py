@@ -1,4 +1,4 @@
-"""Test the backend within this process; its posts go to a function."""
+"""Test the stand-in's backend within this process, with `Posts` in place of the gateway that it posts to."""
 
 import asyncio
 import json

@@ -20,8 +20,8 @@ from loadgen.exits import ExitCode
 from loadgen.server.journal_reader import Journal
 from tests.system.here import here
 
-#: 500 deliveries a second, which even a busy machine can handle; runs that call themselves invalid are
-#: compared too.
+#: A load of 500 deliveries a second, which even a busy machine can handle. Runs with an invalid verdict are compared
+#: too.
 LOAD = ("clients.readers.count=40", "clients.publishers.publish.rate=50/s")
 SMALL = {
     case.name: dataclasses.replace(
@@ -31,8 +31,8 @@ SMALL = {
     # The busy case is meaningful only with a free core; `loadgen calibrate` runs it.
     if not case.busy
 }
-# With so few deliveries, faults need a rate of 5 % to occur. Refused events cause no deliveries, so one run
-# can have refusals and the other faults; each check reads its own part of the journal.
+# With so few deliveries, faults need a rate of 5 % to occur. Refused events cause no deliveries, so one run can have
+# both refusals and the faults of deliveries. Each check reads its own part of the journal.
 SMALL["ledger"] = dataclasses.replace(
     SMALL["ledger"],
     faults={"seed": 3, "drop": "5%", "duplicate": "5%", "reorder": "5%", "reject": "5%"},
@@ -67,14 +67,14 @@ def truth_of(results: Path) -> Truth:
 def test_a_delay_is_found(tmp_path: Path) -> None:
     outcome = runner.run_case(SMALL["delay"], tmp_path)
     assert outcome.failure is None
-    # How long after its own timestamp the server writes depends on the machine, so these two lines may fail
-    # here. tests/calibrate tests the error that they allow.
+    # Compare only the names of these two lines: their errors depend on how long after its own timestamp the server
+    # writes, and so on the machine. tests/calibrate tests the error that the lines allow.
     assert [line.what for line in outcome.lines[:2]] == ["latency p50", "latency p99"]
     truth = truth_of(tmp_path)
     joined = truth.joined()
     assert len(joined) == len(truth.received) > 1_000
-    # However busy the machine is, no delivery arrives before its delay is over, and some arrive as soon as
-    # written.
+    # However busy the machine is, no delivery arrives before its delay is over, and at least one arrives as soon
+    # as it is written.
     assert (joined["arrival_ns"] >= joined["due_ns"] - DELAY_BAR_NS).all()
     assert (joined["arrival_ns"] - joined["written_ns"].astype("int64")).abs().min() <= DELAY_BAR_NS
 
@@ -82,9 +82,9 @@ def test_a_delay_is_found(tmp_path: Path) -> None:
 def test_churn_is_found_and_a_journal_that_disagrees_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Deliveries are missing because connections were lost, and not because the server dropped them.
+    """In the churn case deliveries are missing because connections were lost, not because the server dropped them.
 
-    So the check that compares missing deliveries with the journal's drops must disagree.
+    So the ledger case's check, which compares missing deliveries with the drops in the journal, must fail here.
     """
     demand_right(runner.run_case(SMALL["churn"], tmp_path))
     truth = truth_of(tmp_path)

@@ -1,8 +1,8 @@
 """Test over real sockets the messages of clients that no package registry has, written from their code.
 
-Sources: the repositories that docs/reference/appsync-events.md names by these words, exanubes/appsync, and
-OB, which is onlybakam/ob-appsync-events-client. Most of these clients are typed: if a member of a message is
-missing or has another type, the connection ends or the message is silently lost.
+Sources: the repositories that docs/reference/appsync-events.md names, exanubes/appsync, and
+onlybakam/ob-appsync-events-client (here "OB"). Most of these clients are typed: if a member of a message is missing or
+has another type, the connection ends or the message is silently lost.
 """
 
 import json
@@ -51,7 +51,10 @@ def bare_token(api: LocalEventApi, body: bytes) -> dict[str, str]:
 def signed(
     *, date: bool = True, length: bool = False, named: str = "host", sent_host: Callable[[str], str] = str
 ) -> Credentials:
-    """Return a function that signs, with the given headers covered; ``sent_host`` changes the host sent."""
+    """Return a function that signs a body.
+
+    ``sent_host`` changes the host that is sent; the other arguments choose the headers that the signature covers.
+    """
 
     def of(api: LocalEventApi, body: bytes) -> dict[str, str]:
         headers = {
@@ -152,7 +155,7 @@ class Connection:
         offered = [SUBPROTOCOL]
         if not client.in_headers:
             offered.insert(0 if client.header_first else 1, encode_header_subprotocol(credentials))
-        # The library itself writes the Host header, from the URL.
+        # The websockets library itself writes the Host header, from the URL.
         headers = {name: value for name, value in credentials.items() if name != "host"}
         self.socket = connect(
             api.ws_url,

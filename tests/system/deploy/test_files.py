@@ -60,8 +60,8 @@ def test_a_mistake_in_a_manifest_would_be_found() -> None:
         kubernetes_validate.validate(wrong, "1.34", strict=True)
 
 
-#: The operator's API locust.io/v2, from its api/v2/locusttest_types.go: the members of each part, and the
-#: required ones. Parts that are Kubernetes' own are checked within the pod that the operator makes.
+#: For each part of a resource of the operator's API locust.io/v2, its members and its required members (source: the
+#: operator's api/v2/locusttest_types.go). Parts that Kubernetes defines are checked in the pod that the operator makes.
 _PARTS: dict[str, tuple[set[str], set[str]]] = {
     "spec": (
         {"image", "imagePullPolicy", "imagePullSecrets", "master", "worker", "testFiles", "scheduling", "env"}
@@ -135,7 +135,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("command", commands(), ids=lambda each: " ".join(each[:3]))
 def test_every_command_is_one_that_loadgen_understands(command: list[str]) -> None:
-    # With --help all arguments before it are still parsed, so an unknown option is an error.
+    # The arguments before --help are parsed too, so an unknown option among them is an error.
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output
     options = {part.split("=")[0] for part in command if part.startswith("--")}
@@ -208,7 +208,7 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
 
 
 def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without keys, the files' commands neither listen for others nor look for a master elsewhere."""
+    """Without keys, the files' master commands accept no other machine, and worker commands join no remote master."""
     monkeypatch.delenv(JOIN_MASTER, raising=False)
     monkeypatch.delenv(JOIN_WORKER, raising=False)
     for command in commands():

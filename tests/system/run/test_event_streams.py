@@ -1,4 +1,4 @@
-"""Test whole runs over server-sent events: nchan, and a hub that loses, replays, refuses and cuts."""
+"""Test whole runs over server-sent events: on nchan, and on a hub that loses or repeats events and cuts connections."""
 
 import json
 import threading
@@ -141,12 +141,12 @@ def test_clients_that_are_cut_off_get_from_nchan_what_they_have_missed(tmp_path:
     )
     done = run_of(tmp_path, f"nchan-sse+{nchan}", *COMMENTS, *settings)
     folder = folder_of(tmp_path, done)
-    # The clients sent Last-Event-ID. Otherwise the events of the gap of 300 ms would be lost.
+    # The clients sent Last-Event-ID when they reconnected. Without it, the events of the 300 ms before would be lost.
     summary = expect_by_verdict(done, folder)
     assert (summary["ledger"]["lost"], summary["ledger"]["duplicates"]) == (0, 0)
     connections = pd.read_parquet(folder / "connections.parquet")
     assert len(connections) == 60
-    # These events arrived after the reconnect, and their latency includes the gap.
+    # The events sent during the disconnection arrived after the reconnect, so their latency includes the wait.
     run = analysis.load(folder)
     assert (run.deliveries["arrival_ns"] - run.deliveries["intended_ns"]).max() > 200_000_000
     expect_verified(folder)
@@ -246,7 +246,7 @@ def test_streams_that_the_service_cuts_resume_and_what_it_repeats_is_a_duplicate
     assert len(connections) == 60, done.said
     assert connections["error"].dropna().str.endswith("the server ended the event stream").all()
     assert connections["error"].notna().sum() == 30
-    # Each client that has received events asks for the following ones, and gets these and one event again.
+    # Each client that has received events asks for those after its last event, and gets one older event again.
     assert 0 < len(hub.resumed) <= 30
     assert hub.replayed > 0
     assert summary["ledger"]["lost"] == 0

@@ -29,7 +29,7 @@ class Played:
 
     @property
     def sentences(self) -> list[str]:
-        """Lines on standard error, without notes about a busy machine, which the run does not cause."""
+        """Lines on standard error without loadgen's notes, since other load on the machine causes some of them."""
         return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
 
 
@@ -92,7 +92,7 @@ ended(sys.argv[0])
 
 @contextmanager
 def playing(*, commands: bool = False) -> Iterator[Player]:
-    """Run the process that forks; with ``commands`` it first imports the modules that commands need."""
+    """Run the process that forks for each script; with ``commands`` it imports the modules of loadgen's commands."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.system.users.playing", *(["commands"] if commands else [])],
         cwd=REPO,
