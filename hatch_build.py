@@ -1,6 +1,7 @@
-"""Builds the native receive path (`loadgen/native`) where that is possible; elsewhere the package is plain Python.
+"""Builds the C extension (`loadgen/native`) where that is possible; elsewhere the package is plain Python.
 
-``LOADGEN_NATIVE=require`` turns a build without it into an error, ``LOADGEN_NATIVE=0`` leaves it out.
+With ``LOADGEN_NATIVE=require``, the build fails if the extension cannot be compiled. With ``LOADGEN_NATIVE=0``, the
+extension is left out.
 """
 
 import os

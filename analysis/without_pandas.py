@@ -30,7 +30,10 @@ def spare() -> None:
 
 
 class _Finder:
-    """A meta path finder that hides pandas while `hides` is True; once pandas has loaded, pyarrow can use it."""
+    """A meta path finder that hides pandas while `hides` is True.
+
+    When pandas is imported later, it makes pyarrow look for pandas again.
+    """
 
     hides = True
 

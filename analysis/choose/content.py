@@ -64,7 +64,7 @@ def _column(folder: Path, tried: Tried) -> Column:
 
 
 def tables(found: Sequence[Column], month: str) -> list[Table]:
-    """Return the figures, costs and limits, side by side."""
+    """Return tables of the figures, costs and limits, with one column per service."""
     measured_rows = [
         Row("runs, and their verdicts", tuple(map(_verdicts, found))),
         Row("the ledger balances", tuple(map(_balances, found))),

@@ -26,7 +26,7 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
     gap_ns = int(np.diff(at).max(initial=0))
     if gap_ns > _LONGEST_GAP_NS:
         return curve
-    # Widen the bounds, because both clocks may be slewed between two pings.
+    # Widen the daemons' bounds, because both clocks may be slewed (run faster or slower) between two pings.
     within = float(vouched_ns.max()) + 2 * SLEW * gap_ns
     most, least = within - curve.base_ns, -within - curve.base_ns
     nodes = _with_crossings(curve, (float(at[0]), float(at[-1])), most, least)

@@ -43,7 +43,7 @@ ALTERED = "altered"
 class Rows:
     """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count per row.
 
-    `ALTERED` is counted too if it is known.
+    There are counts of `ALTERED` too if the run checked the content of deliveries.
     """
 
     keys: Sequence[str]
@@ -131,7 +131,7 @@ class Breakdown:
 
 
 class Sums:
-    """Adds up the counts of events by publisher and by channel, one stretch of time after the other."""
+    """Adds up the counts of events by publisher and by channel, over successive stretches of time."""
 
     def __init__(self) -> None:
         self._publishers: list[Rows] = []
@@ -172,7 +172,7 @@ def by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
 
 
 def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
-    """Sum the counts by the name that each code stands for, in ascending order; names without a row are left out."""
+    """Sum the counts of rows whose code stands for the same name, in ascending order of names; omit unused names."""
     used = np.unique(codes).tolist()
     keys = sorted({names[code] for code in used})
     place_of = {key: place for place, key in enumerate(keys)}

@@ -92,7 +92,7 @@ def execute(name: str, run: Path | None, base: Path | None = None, into: Path | 
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    # Set both variables, so that neither is taken from the user's environment; an empty one counts as not set.
+    # Set both variables, if necessary to an empty text (not set), so that neither comes from the user's environment.
     variables = {"LOADGEN_RUN": _absolute(run), "LOADGEN_BASE": _absolute(base)}
     try:
         client.execute(env=environment(variables))

@@ -33,7 +33,7 @@ _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 class Interactive:
     """Scripts, data and policy that the page's template writes into the HTML file."""
 
-    #: The contents of the script elements, in their order.
+    #: The contents of the page's `<script>` elements, in the order of the page.
     scripts: tuple[Markup, ...]
     #: The charts' data, as JSON for an element of type ``application/json``.
     data: Markup

@@ -83,7 +83,7 @@ def measured(
     patterns: Sequence[Pattern],
     ours: str,
 ) -> Measured:
-    """Measure receivers, and put their rows and figures into a section; ``ours`` is compared with the others."""
+    """Measure receivers, put their figures into a section, and compare the receiver ``ours`` with the others."""
     chosen = [one for one in everyone if options.chooses(one.name)]
     section.missing = [f"{one.name}: {one.missing}" for one in chosen if one.missing]
     compared = measure.compare(

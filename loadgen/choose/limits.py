@@ -27,7 +27,7 @@ _LIFE: Final = "connections end after {hours:g} hours at the latest, and clients
 
 
 def limits(protocol: TargetProtocol, run: ResolvedRun) -> tuple[str, ...]:
-    """Return the limits that apply to a scenario, which was resolved for the service, as sentences."""
+    """Return sentences on the service's limits that affect a scenario; ``run`` is resolved for this service."""
     return tuple(_limits(protocol, run))
 
 

@@ -48,7 +48,7 @@ _Formatter: Any = typer.Context.formatter_class
 
 
 class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer uses, its own or the package
-    """Breaks lines of text at spaces only, and none within short code, so that names and commands can be copied."""
+    """Breaks lines only at spaces, but not inside short code, so that names and commands can be copied."""
 
     def write(self, string: str) -> None:
         """Write text that was broken into lines, and restore its hyphens and spaces."""
@@ -67,7 +67,7 @@ class Command(TyperCommand):
     """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; the error for a URL that is one too many says that a target needs ``--target``."""
+        """Parse the arguments. If a URL is a surplus argument, the error says that a target needs ``--target``."""
         try:
             parsed: list[str] = super().parse_args(ctx, args)
         except Exception as error:

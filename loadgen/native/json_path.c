@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* Returns the index into a list that a name denotes, or -1 if it denotes none; see
+/* Returns the list index that a name such as "12" denotes, or -1 if it is no index; like
    `loadgen.payloads.place.index_of`. */
 static int32_t index_of(const char *name, Py_ssize_t length) {
     if (length < 1 || length > 9 || (name[0] == '0' && length > 1)) return -1;

@@ -20,7 +20,7 @@ typedef struct {
     PyObject_HEAD
     Chunk *chunk;
     Py_ssize_t size;
-    int lent; /* 1 from `take` until Python gives the block back */
+    int lent; /* 1 while Python has the block: from `take` to `give_back` */
 } Block;
 
 static int block_buffer(PyObject *object, Py_buffer *view, int flags) {
@@ -150,7 +150,7 @@ static void rows_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns true if enough chunks are full to call the relief. */
+/* Returns true if at least `self->most` chunks are full, so that `relief` should be called. */
 static int is_crowded(Rows *self) {
     rows_lock(self);
     int crowded = self->most && self->fulls >= self->most;
@@ -209,8 +209,9 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* Removes up to `most` full chunks, oldest first. If `also_current` is 1 and the current chunk holds rows, it first
-   becomes a full one. Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
+/* Removes up to `most` full chunks, oldest first. If `also_current` is 1 and the current chunk holds rows, this chunk
+   counts as full too. Returns 0 with the removed chunks in `*taken` and their number in `*count`, or -1 if out of
+   memory. */
 static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, Py_ssize_t *count) {
     rows_lock(self);
     int failed = also_current && self->offset > 0 && rotate(self);

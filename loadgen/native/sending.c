@@ -129,7 +129,7 @@ done:
 static unsigned char entropy[1024];
 static size_t entropy_used = sizeof entropy;
 
-/* A forked process must not use the masks of its parent. */
+/* A forked process must not use the same masks as its parent, so discard the random bytes. */
 static void forked(void) {
     entropy_used = sizeof entropy;
 }

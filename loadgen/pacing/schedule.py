@@ -98,7 +98,10 @@ def _timed(pace: Pace, positions: Iterator[float]) -> Iterator[int]:
 
 
 def _poisson_positions(clients: int, random: Random) -> Iterator[float]:
-    """Yield the positions of one client's share of a Poisson process, in units of the group's requests."""
+    """Yield the positions of one client's requests in a Poisson process.
+
+    The unit is the mean distance between two requests of the group.
+    """
     draw, log = random.random, math.log
     total = 0.0
     lost = 0.0  # rounding error of the sum so far (Kahan summation)

@@ -68,7 +68,7 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
 
     @property
     def given(self) -> tuple[dict[str, Any], ...]:
-        """The logins that the group sets itself instead of using the target's."""
+        """The logins that the scenario gives for this group; the target's login is used for everything else."""
         return tuple(each for each in (self.connect, *self.subscribe, self.publish) if each is not None)
 
     @property
@@ -83,7 +83,7 @@ class Stage(Struct, frozen=True):
     at_ns: Ns
     users: Annotated[int, Meta(ge=0, le=MOST_CLIENTS)]
     per_s: Rate
-    """Clients that begin or end their tasks per second until ``users`` is reached."""
+    """Rate of change: the number of clients per second that begin or end their tasks until ``users`` is reached."""
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -138,7 +138,7 @@ class Group(Struct, frozen=True, kw_only=True):
         if self.users is not None:
             return tuple(f"/{name}" for name in self.namespaces)
         channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
-        # A channel that begins with a value of the request has a namespace that is unknown before the request.
+        # Leave out a reply channel that begins with a value of the request: its namespace depends on the request.
         if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
             return channels
         return (*channels, without_request(self.respond.channel))

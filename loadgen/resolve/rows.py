@@ -21,7 +21,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     Columns that only publish requests use are included if their data file assigns its rows `by-client`.
     """
     if group.users is not None:
-        # User classes may read any column in their code.
+        # The code of a user class may read any column, so return all columns.
         return tuple(f"{source}.{column}" for source, data in run.data.items() for column in data.columns)
     names = [name for source in group.subscribe for name in Template.parse(source).names]
     if group.publish is not None:
@@ -38,7 +38,10 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns that publish requests use, by table, without tables that give each client its own row."""
+    """Return the columns that publish requests use, by table.
+
+    Tables with `assign: by-client` are left out: there each client has its own row, whatever the request.
+    """
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
         if isinstance(publishing.payload, Lines):

@@ -32,7 +32,7 @@ class Placement:
 
     @property
     def parent(self) -> Path:
-        """The folder that the run's folder is made in."""
+        """The parent of the run's folder."""
         return self.results if self.output is None else self.output.absolute().parent
 
     def check(self) -> None:
@@ -132,7 +132,7 @@ class Placement:
         """Make `latest` a link to this run; do nothing if the file system does not support links."""
         link, made = self.results / LATEST, self.results / f".{LATEST}-{os.getpid()}"
         if link.exists() and not link.is_symlink():
-            # Keep a file or folder that has this name: the user must have made it.
+            # A file or folder named `latest` is not ours, since we make only links: keep it.
             return
         with suppress(OSError):
             made.unlink(missing_ok=True)

@@ -105,8 +105,8 @@ class PublishRequests:
     ) -> None:
         """Make and send a request's events; return without waiting for the answer. Never raises.
 
-        ``intended_ns`` is on the master's clock. ``slot_ns`` is on this process's clock; sending any later is a delay
-        of the load generator. ``cause`` is the delivery that caused the request.
+        ``intended_ns`` is on the master's clock. ``slot_ns`` is the time to send on this process's clock; sending
+        later counts as the load generator's delay. ``cause`` is the delivery that caused the request.
         """
         try:
             self._publish(number, sequences, channel, intended_ns, slot_ns, cause)
@@ -127,7 +127,7 @@ class PublishRequests:
         intended_ns: int,
         cause: Cause | None = None,
     ) -> None:
-        """Record a request that was due and is not sent any more, so that it counts as offered load."""
+        """Record a request that was due but will not be sent, so that it counts as offered load."""
         self._record_unsent(number, sequences, channel, intended_ns, None, "unsent", None, cause)
 
     def give_up(self) -> None:
@@ -202,9 +202,11 @@ class PublishRequests:
         return sequences, members
 
     def _bodies(self, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
-        """Return the bodies of events; members that the user's payload() returned replace the scenario's content.
+        """Return the bodies of events.
 
-        ``members`` are empty if the user's code makes none.
+        An event's item in ``members`` is the JSON that the user's payload() returned; it replaces the scenario's
+        content.
+        ``members`` is empty if the user's code makes no content.
         """
         size, maker = self._payload_bytes, self._maker
         if maker is None:
@@ -233,7 +235,7 @@ class PublishRequests:
         self._on_settled()
 
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
-        """Count a failure of the user's code for each refused event that it made larger than the service accepts."""
+        """Count a failure of the user's code for each refused event that its members made too large for the service."""
         most = self._run.most_event_bytes
         if most is None or self._payload_bytes > most or not self._padded:
             return

@@ -11,7 +11,7 @@ _KNOWN: dict[tuple[tuple[str, bytes], ...], Reckoned] = {}
 def once(run: Run) -> Reckoned:
     """Return the `Reckoned` of a run, computed once for all runs with the same bytes.
 
-    Tests that leave the program's code unchanged can use it in place of `Reckoned`.
+    Use it in place of `Reckoned` in tests that do not patch the code, since a result is cached for the whole test run.
     """
     paths = sorted(path for path in run.path.glob("*.parquet") if path.stem not in derived.NAMES)
     key = tuple((path.name, path.read_bytes()) for path in (run.path / "manifest.json", *paths))

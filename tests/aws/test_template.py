@@ -22,8 +22,8 @@ NAMES = st.one_of(
 
 
 def found(template: str, *regions: str) -> list[str]:
-    """Return the findings that the command cfn-lint would print for these regions."""
-    # Imported here, because every process of a test run collects all tests and would load it.
+    """Return the findings that the command `cfn-lint` would print for a template in these regions."""
+    # Import cfnlint only here: every process of a test run imports this file, but few run its tests.
     from cfnlint.api import lint
     from cfnlint.config import ManualArgs
 

@@ -300,7 +300,7 @@ def test_no_aws_credentials_is_one_sentence(aws: Path) -> None:
 
 
 def test_temporary_credentials_are_renewed_before_they_expire(aws: Path) -> None:
-    """A profile has a credential_process, as for SSO: botocore renews within 15 minutes of the expiry."""
+    """The profile has a `credential_process`. botocore renews its credentials when they expire within 15 minutes."""
     counter = aws / "count"
     script = aws / "process.py"
     script.write_text(

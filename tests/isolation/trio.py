@@ -110,7 +110,7 @@ def greet_mqtt(peer: Peer, number: int) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A protocol as its service speaks it; ``messages`` are valid and invalid bytes on the wire."""
+    """The service's side of a protocol; ``messages`` are valid and invalid messages, as bytes on the wire."""
 
     service: Callable[[int, bool], Service]
     greet: Callable[[Peer, int], None]
@@ -270,10 +270,10 @@ def meet(
                 while min(taken[0], taken[2]) < count:
                     gevent.sleep(0.002)
                     recorder.flush()
-            # Wait for data that is still in a socket, because it may do harm too.
+            # Wait until bad data that is still in a socket has been processed too.
             gevent.sleep(0.01)
         except gevent.Timeout:
-            # The test then fails over the missing rows.
+            # The caller's assertions then fail, because rows are missing from the outcome.
             pass
         outcome.ended = [n for n, connection in enumerate(connections) if connection.ended.is_set()]
         for connection in connections:

@@ -20,7 +20,7 @@ HEADERS = {"x-one": "1"}
 
 
 def answer_of(upgrade: Upgrade) -> bytes:
-    """Return the answer of a server made with the library."""
+    """Return the answer to an upgrade request from a server of the `websockets` library."""
     server = ServerProtocol(subprotocols=[Subprotocol(OFFERED[0])])
     server.receive_data(upgrade.request)
     (request,) = server.events_received()
@@ -51,7 +51,7 @@ def test_the_request_is_the_librarys_with_a_key_of_its_own() -> None:
 
 
 def test_an_answer_like_the_last_one_is_judged_again() -> None:
-    """A repeated answer is recognised without parsing, but only if its value fits the present key."""
+    """A repeated answer is recognised without parsing, but only if its `Sec-WebSocket-Accept` fits the current key."""
     last = LastAccepted()
     first = Upgrade(URL, OFFERED, HEADERS, last=last)
     answer = answer_of(first)

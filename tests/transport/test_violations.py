@@ -133,7 +133,7 @@ def _with(header: bytes) -> Say:
     return lambda asked: yes(asked).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n")
 
 
-#: Answers to the upgrade, after which the server keeps the connection open, and the resulting errors.
+#: Invalid answers to the upgrade, each with the error that it must cause. The server keeps the connection open.
 ANSWERS: dict[str, tuple[Say, str]] = {
     "HTTP/2": (lambda _: b"\0\0\x12\x04\0\0\0\0\0" + b"\0" * 18, "with HTTP/2, and the handshake is one of"),
     "TLS alert": (lambda _: b"\x15\x03\x01\0\x02\x02\x46", "a TLS alert .the port wants TLS: a URL of wss"),

@@ -184,7 +184,7 @@ decode_server_message = msgspec.json.Decoder(ServerMessage).decode
 
 
 class DataMessage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="data"):
-    """A delivery in AWS's form; nearly all messages of a load test are deliveries."""
+    """A delivery as AWS sends it, with one event. Nearly all messages of a load test are deliveries."""
 
     id: str
     event: str
@@ -225,7 +225,7 @@ def unsubscribe_success(operation_id: str) -> bytes:
 def publish_success(
     operation_id: str, successful: Sequence[SuccessfulEvent], failed: Sequence[FailedEvent]
 ) -> bytes:
-    """Return the answer to a publish; both lists refer to the events by index."""
+    """Return the answer to a publish; ``successful`` and ``failed`` refer to the events by index."""
     return _encode(
         {"id": operation_id, "type": "publish_success", "successful": successful, "failed": failed}
     )

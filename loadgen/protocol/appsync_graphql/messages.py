@@ -1,7 +1,7 @@
 """Messages of both directions, in the dialect of `graphql-ws` that AppSync speaks.
 
 The dialect is the protocol of subscriptions-transport-ws, with a `start_ack` and an authorization in each `start`
-(source: amplify-js, a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
+(sources: amplify-js and a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
 """
 
 import base64
@@ -78,9 +78,10 @@ decode_body: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def errors_of(holder: Any) -> list[WireError]:
-    """Return the errors in the `errors` of a payload or an answer, which may be a list or one object (source: clients).
+    """Return the errors in the `errors` member of a payload or an answer.
 
-    Members of the wrong type count as missing. A text in place of an error object is taken as the error's message.
+    `errors` may be a list or a single object (source: the code of existing clients). Members of the wrong type count as
+    missing. A text in place of an error object is taken as the error's message.
     """
     errors = holder.get("errors") if isinstance(holder, dict) else None
     if errors is None or errors == []:
@@ -101,7 +102,7 @@ def _error(written: Any) -> WireError:
 
 
 def describe(errors: Sequence[WireError]) -> str:
-    """Return errors in one line; empty if there are none. The type may be missing, as in `NoProtocolError`."""
+    """Return errors in one line; empty if there are none. An error without a type is shown by its message alone."""
     return cut("; ".join(str(each) if each.error_type else each.message or str(each) for each in errors))
 
 

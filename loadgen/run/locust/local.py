@@ -64,7 +64,7 @@ class LocalProcess(ProcessWithRuns):
         return [registration.local()]
 
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
-        """Begin the worker's part at once: Locust starts the users when this returns."""
+        """Begin the worker's part of the run before returning, because Locust starts the users right afterwards."""
         self._worker.begin(begin, tables)
 
     def in_reach(self, worker_id: str) -> bool:

@@ -160,7 +160,7 @@ class Preparation:
 
         Raises:
             ScenarioError: the scenario is invalid.
-            RunError: the options do not fit the scenario, or do not permit its run.
+            RunError: the options do not fit the scenario, or do not permit the run that it describes.
         """
         # Import these only here: a process started by `loadgen run` receives a resolved run and does not need them.
         from loadgen.planning import guard

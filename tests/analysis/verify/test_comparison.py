@@ -53,7 +53,7 @@ def run(folder: Path, created: int, latency_ns: int) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make three runs of each side, alternately."""
+    """Make three runs of the base and three of the new version, in turn."""
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 12), (11, 13), (10.5, 12.9))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
@@ -73,7 +73,7 @@ def stoppable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
 
 @pytest.fixture(scope="module")
 def known() -> Runs:
-    """The runs, read only once for tests that change the comparison's output but not the runs."""
+    """A cache of the runs' figures, for tests that change the output of a comparison but not its runs."""
     return Runs()
 
 
@@ -146,7 +146,8 @@ def test_any_number_of_runs_is_checked_by_scipy(tmp_path: Path, base: int, new: 
     said, _ = compared(tmp_path, tmp_path / "base.json", tmp_path / "new.json")
     found = verify(said)
     assert found.disagreements == []
-    # Means and changes of five metrics are compared; with a spread between runs, intervals and verdicts too.
+    # The check compares the means and changes of five metrics. With three or more runs on a side, it also compares the
+    # intervals and verdicts.
     spread = max(base, new) >= 3
     assert found.compared["by scipy"] >= (27 if spread else 15)
     if not spread:
@@ -229,7 +230,7 @@ def test_runs_that_were_moved_are_looked_for_and_it_says_where(
     ours = two_a_side(runs, tmp_path / "here" / "ab")
     monkeypatch.chdir(tmp_path / "here")
     said, _ = written(tmp_path / "here", Runs(), Path("ab/base"), Path("ab/new"))
-    # Runs that were added later do not matter.
+    # The check ignores a run that was added after the comparison was written.
     run(ours / "new" / "n9", 9, 20 * MS)
     found = verify(said)
     assert found.disagreements == []

@@ -217,7 +217,7 @@ def test_answers_that_a_broker_repeats_after_a_reconnect_are_no_deviation() -> N
     session.receive(received.write() + completed.write(), 1, 1)
     assert handler.named("on_aside") == [(ANSWERED_AGAIN,)] * 2
     assert not handler.named("on_deviation")
-    # The next publish has another id; its answers are not repetitions.
+    # The next publish has another packet id, so its answers do not count as repeated answers to the first.
     (other,) = packets(session.publish("p2", "/default/a", ["2"]))
     assert other.packet_id == sent.packet_id + 1
     for packet in (mqtt5.PubRecPacket(other.packet_id), mqtt5.PubCompPacket(other.packet_id)):

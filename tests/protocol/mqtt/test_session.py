@@ -229,7 +229,7 @@ SAID = {
 
 
 def asking(reader: PacketReader | None = None) -> tuple[MqttSession, Recording]:
-    """Return a session that has subscribed to /default/a (s0) and awaits the acknowledgement of s9."""
+    """Return a session whose subscription s0 to /default/a is acknowledged, and whose s9 to /default/nine is not."""
     session, handler = connected(reader=reader)
     subscribed(session, handler, "/default/a")
     session.subscribe("s9", "/default/nine")
@@ -250,7 +250,7 @@ def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
 
 
 def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool]:
-    """Return the events that the codec alone finds in a stream, and False if it met bytes that are no packet.
+    """Return the events that the codec `mqtt5` finds in a stream without our session, and False if bytes are no packet.
 
     Reading ends at such bytes, at a DISCONNECT, or at an incomplete last packet.
     """
@@ -302,7 +302,8 @@ def nearly_packets(draw: st.DrawFn) -> bytes:
             case "insert":
                 data.insert(place, draw(st.integers(0, 255)))
             case "length" if 2 <= len(data) < 130:
-                # Correct the length, so that the content is read too and not only the header.
+                # Correct the length in the header; otherwise the reader would refuse the packet without reading its
+                # content.
                 data[1] = len(data) - 2
     return bytes(data)
 

@@ -53,7 +53,7 @@ def session_of(service: MqttService) -> Any:
 
 
 class Worker:
-    """The logins of one worker, and what they report."""
+    """One worker's logins, and the notes and progress that they report."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ def test_each_operation_of_each_client_uses_its_own_credential() -> None:
     backend = worker.service_of(40)
     assert backend.http_publish("/users/u1", ["1"]).headers["Authorization"] == "backend-token"
     assert worker.service_of(41) is backend, "what clients have in common is made once"
-    # Probes and echoes still use the target's own login.
+    # Probes and echoes use the target's own login, although each client has its own.
     assert worker.service.http_publish("/users/u1", ["1"]).headers["x-api-key"] == "the-target's"
 
 
@@ -209,7 +209,7 @@ phases: {measure: 1s}
 
 
 def told_to(worker: int, run: ResolvedRun, rows: ClientRows, number_of: Callable[[int], list[int]]) -> bytes:
-    """Return all that the master sends to one of two workers: the run, and rows of its own clients."""
+    """Return what the master sends to one of two workers: the run, and the data rows of this worker's clients."""
     numbers = number_of(worker)
     grant = Grant(
         request=1, granted={"subscriber": numbers}, values=rows.of(numbers), places=rows.places(numbers)
@@ -266,7 +266,7 @@ def test_the_ramp_waits_for_logins_at_a_bounded_rate() -> None:
     worker.logins.stop()
 
 
-#: A protocol file that sends a password as plain text, which cannot hold every password.
+#: A protocol file whose login message holds the password unquoted, so a password with a space cannot be sent.
 PLAIN = """
 version: 1
 opening:

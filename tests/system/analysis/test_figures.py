@@ -132,8 +132,8 @@ def test_finish_writes_summary_and_report_and_ends_with_the_path(finished: Finis
     assert "30 of 30 expected deliveries arrived" in out
     assert json.loads((run / "summary.json").read_text())["ledger"]["delivery_ratio"] == 1.0
     page = (run / "report.html").read_text()
-    # The page is self-contained: a browser fetches nothing. Scripts are left out here (see
-    # test_report_page.py).
+    # The page is self-contained: a browser fetches nothing. Its scripts are removed here; test_report_page.py tests
+    # them.
     markup = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert markup.count("<svg") == 7
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', markup.replace("xlink:href", "href"))

@@ -1,7 +1,7 @@
 """Test clients and signers of npm (pinned) with the local Event API, with IAM signatures.
 
-`ob-appsync-events-request` is a client for AWS Lambda. Applications without a client use the signers to call
-an Event API. The cases are in `clients.mjs`; each is reported as a separate test.
+`ob-appsync-events-request` is a client for AWS Lambda. Applications that call an Event API without a client
+library use the signers. The cases are in `clients.mjs`; each is reported as a separate test.
 """
 
 import json

@@ -220,7 +220,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
         if "version" in content:
             whole = block
         elif "namespaces" in content:
-            continue  # this is an API file, which the page's own example reads
+            continue  # the block is an API file; the test of the page's example uses it
         elif set(content) == {"login"}:
             publish = "{channel: /default/a, rate: 1/s, via: websocket}"
             whole = (
@@ -228,7 +228,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
                 f'    subscribe: "/default/{{people.id}}"\n    publish: {publish}\n{indent(block, " " * 4)}\n'
             )
         else:
-            # This is a part of a scenario, so put it into a small one.
+            # The block is a part of a scenario: add the rest of a small scenario, so that it can be loaded.
             clients = "{count: 1, subscribe: /default/a, publish: {channel: /default/a, rate: 1/s}}"
             small = f"version: 1\nclients:\n  all: {clients}\n"
             assert set(content) <= {"gates", "phases"}, f"{page}: a part that this test does not know"

@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.server.process import ServerProcess, ServerStartError
 
-#: Shell commands for a separate machine whose `localhost` has both addresses, with IPv6 or without.
+#: Shell commands that set up a simulated machine, with IPv6 or without. `localhost` has an IPv4 and an IPv6 address.
 MACHINE = (
     "mount --bind {hosts} /etc/hosts && ip link set lo up && echo {off} > /proc/sys/net/ipv6/conf/all/disable_ipv6"
     ' && exec "$@"'
@@ -47,7 +47,7 @@ Machine = Callable[[bool], tuple[str, ...]]
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Return a function that makes the prefix of commands for a separate machine, with IPv6 or without."""
+    """Return a function that makes a prefix for running a command on a simulated machine, with IPv6 or without."""
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
 
