@@ -81,6 +81,6 @@ class _Loader:
             sys.meta_path.remove(self._finder)
         import pyarrow as pa
 
-        # pyarrow raises ImportError if pandas is too old for it.
+        # Make pyarrow look for pandas. It raises ImportError if pandas is too old for it.
         with suppress(ImportError):
             pa.table({}).to_pandas()

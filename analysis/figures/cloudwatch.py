@@ -52,7 +52,8 @@ def minutes_of(run: Run) -> tuple[int, int]:
     if not edges:
         raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
-    # Connections are closed after the last phase, so an end exactly on a full minute is moved to the next minute too.
+    # Connections are closed after the last phase. So if a phase ends exactly on a full minute, include the minute that
+    # follows.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
 
 

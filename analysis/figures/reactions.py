@@ -50,7 +50,10 @@ class Arrivals:
 
 @dataclass(frozen=True, eq=False)
 class Reactions:
-    """The recorded replies to requests of the measure phase: one entry each, sorted by publisher and sequence."""
+    """The recorded replies to requests of the measure phase, as arrays.
+
+    Most arrays have one entry per reply, sorted by publisher and sequence.
+    """
 
     publisher: Ints
     sequence: Ints
@@ -75,7 +78,8 @@ class Reactions:
     latency: Bounded
     first: Bounded
     gap: Bounded
-    #: Deliveries of requests as (publisher, sequence, subscription). `due` is the number of replies due to each.
+    #: Deliveries of requests, as the arrays (publisher, sequence, subscription). `due` is the number of replies due to
+    #: each delivery.
     delivered: tuple[Ints, Ints, Ints]
     due: Ints
     #: Subscriptions, ascending, whose clients reply to deliveries because the scenario says so; subscriptions to whose
@@ -200,7 +204,7 @@ def _causes(found: Reactions) -> tuple[Ints, Ints, Ints]:
 
 
 def _packed(publisher: Ints, sequence: Ints, subscription: Ints) -> Ints:
-    """Return rows of (event, subscription); publisher and sequence are packed into one number for the event."""
+    """Return rows of two numbers: the event (publisher and sequence packed into one number), and the subscription."""
     return np.stack(((publisher << 32) | sequence, subscription), axis=1)
 
 
@@ -362,7 +366,7 @@ class _Chain:
 
 
 def _numbered(one: dict[str, Ints]) -> tuple[Ints, Ints]:
-    """Return for each reply the index of the delivery that it answers, and its number among the replies to it.
+    """Return for each reply the index of the delivery that it answers, and its position among the delivery's replies.
 
     Both count from 0. The replies must be sorted by publisher and sequence.
     """
@@ -383,7 +387,7 @@ def grouped(*keys: Ints) -> Ints:
     for key in keys:
         begins[1:] |= key[order[1:]] != key[order[:-1]]
     group = np.empty(len(order), dtype=np.int64)
-    # Numbering sorted rows in this way is several times as fast as `np.unique` of rows.
+    # Number the sorted rows by a cumulative sum: this is several times as fast as `np.unique` of the rows.
     group[order] = np.cumsum(begins)
     return group
 

@@ -62,14 +62,15 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record; they are in the counts of no publisher and no channel.
+    #: Number of duplicates of unrecorded events, whose publisher and channel are unknown. `rows` has them by
+    #: subscription only.
     duplicates_unrecorded: int
     #: Duplicates to subscriptions that were never acknowledged or ready. `rows` has no row for such a subscription.
     duplicates_elsewhere: int
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the counts: `COUNTS`, and `ALTERED` if it is known."""
+        """The names of the counts: `COUNTS`, and `ALTERED` if the run checked the content of deliveries."""
         known = next(iter(self.rows.values())).counts
         return tuple(name for name in (*COUNTS, ALTERED) if name in known)
 

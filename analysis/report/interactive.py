@@ -64,7 +64,7 @@ def of(run: Run, charts: Mapping[str, Any], looks: Sequence[Any]) -> Interactive
 
 
 def embedded(value: Any) -> Markup:
-    """Return data as JSON that stays data inside a script element, whatever its strings hold."""
+    """Return data as JSON for a script element, escaped so that no string in it can end the element."""
     said = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(said.translate(_ESCAPED))  # noqa: S704  every character that means something in HTML is escaped
 

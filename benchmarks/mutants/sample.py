@@ -24,7 +24,7 @@ class Mutant:
     module: str
     operator: str
     line: int
-    #: The lines that differ, without indentation.
+    #: The changed lines of the original and of the mutant, without indentation.
     before: str
     after: str
     source: str

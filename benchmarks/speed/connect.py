@@ -53,7 +53,7 @@ class Client:
 
 
 def run(options: Options) -> Section:
-    """Measure all clients in turn, several rounds; return the table and the bars."""
+    """Measure all clients in turn, in several rounds; return the table, and the figures with their targets."""
     section = Section(
         f"Connect and subscribe, {MANY - FEW:,} times, {AT_ONCE} at once",
         ("client", "µs CPU", "rounds", "÷ C", "connects/s", "KB each"),

@@ -84,7 +84,7 @@ const JsonPath *json_path_of(PyObject *tokens, int numbers, int nested) {
     path->nested = nested;
     char *into = (char *)&path->tokens[count];
     for (Py_ssize_t which = 0; which < count; which++) {
-        /* The loop above has already created this UTF-8 text, so this call cannot fail. */
+        /* The str caches its UTF-8 text, which a call in the loop above has created, so this call cannot fail. */
         const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(tokens, which), &length);
         memcpy(into, name, (size_t)length);
         path->tokens[which] =

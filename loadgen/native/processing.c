@@ -117,8 +117,8 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
             failed = 1;
             break;
         }
-        /* Once the source got data, which may have ended in the middle of a frame, the fast path must not get what
-           follows: it may begin in the middle of that frame. */
+        /* Once the source has got data (`direct` is 0), the fast path must not get the following data, which may begin
+           in the middle of a frame. */
         if (direct) taken = fast_path->take_data(fast_path, data, length, &times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
@@ -302,7 +302,7 @@ void process(Poller *self, long most) {
         while (self->taken.first != NULL) {
             int64_t now_ns = clock_ns();
             if (begun_ns == 0) begun_ns = now_ns;
-            /* The signal stays set, so the event loop will call `process` again. */
+            /* The descriptor `ready` stays readable, so the event loop will call `process` again. */
             if (most-- <= 0 || now_ns - begun_ns > TURN_NS) return;
             Item *item = self->taken.first;
             self->taken.first = item->next;

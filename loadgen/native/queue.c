@@ -36,7 +36,7 @@ static void tell(Receiver *self, int64_t now_ns) {
     self->signalled = 1;
     self->signalled_ns = now_ns;
     uint64_t one = 1;
-    /* This cannot fail, since the counter is 0. */
+    /* The write cannot fail, since the counter of the eventfd is 0. */
     (void)!write(self->ready, &one, sizeof one);
 }
 

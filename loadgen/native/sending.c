@@ -39,7 +39,8 @@ static Py_ssize_t append_padding(PyObject *text, Py_ssize_t at, Py_ssize_t lengt
     return at;
 }
 
-/* Returns the event made of one body, which is `(head, tail, room)`: see `loadgen.payloads.stamping.Parts`. */
+/* Returns the event made of one body, given as the tuple `(head, tail, room)`: see
+   `loadgen.payloads.stamping.Parts`. */
 static PyObject *event_of(PyObject *parts, const char *numbers, Py_ssize_t length) {
     if (!PyTuple_CheckExact(parts) || PyTuple_GET_SIZE(parts) != 3 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 0)) ||
         !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 1))) {

@@ -77,7 +77,7 @@ def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duratio
 
 
 def request_count(pace: Pace, duration_ns: int) -> int:
-    """Return how many requests of the whole group are due before ``duration_ns``; the mean for Poisson arrival."""
+    """Return how many requests of the group are due before ``duration_ns``; for Poisson arrival, the mean number."""
     if pace.curve:
         due = pace.integral.requests_before(duration_ns)
     else:
@@ -86,7 +86,10 @@ def request_count(pace: Pace, duration_ns: int) -> int:
 
 
 def _even_times(requests_per_s: float, first: int, step: int) -> Iterator[int]:
-    """Yield ``floor(number / rate)`` in ns for the requests ``first``, ``first + step``, …; exact, by integers."""
+    """Yield ``floor(number / rate)`` in ns for the requests ``first``, ``first + step``, ….
+
+    The values are exact, because only integers are used.
+    """
     rate = Fraction(requests_per_s)
     scale = rate.denominator * _NS_PER_S
     divisor = rate.numerator

@@ -49,7 +49,7 @@ def read_data(
         try:
             columns = used.get(name, [])
             if coded:
-                # User classes may read any column in their code, except secret ones.
+                # The code of a user class may read any column except secret ones, so read them all.
                 known = header(
                     _inside(folder, data.file), data.kind, name=data.file, separator=data.separator
                 )
@@ -194,7 +194,7 @@ def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[t
 
 
 def _rows_used(data: Data, have: int, clients: int, by_request: bool) -> int:
-    """Return the number of rows, from the first on, that a group's clients may use."""
+    """Return how many rows of a data file a group's clients may use: always the first ones."""
     if data.assign == "by-client" or (data.assign == "in-turn" and not by_request):
         return min(have, clients)
     return have

@@ -37,7 +37,7 @@ class Churn(Struct, frozen=True):
 
     away_ns: Ns
     changes_per_s: Rate | None = None
-    """Number of subscriptions per second, in the whole group, that clients end and later request again."""
+    """Number of subscriptions that the clients of the group together end per second, to request them again later."""
     lifetime_ns: PositiveNs | None = None
     constant: bool = False
     """True if every connection lasts ``lifetime_ns``, False if this is the mean of an exponential distribution."""
@@ -106,8 +106,10 @@ class Group(Struct, frozen=True, kw_only=True):
     namespaces: Annotated[tuple[Name, ...], Meta(max_length=50)] = ()
     """The namespaces that the tasks use."""
     loop: Literal["closed", "open"] | None = None
-    """`open` if tasks start by a schedule, `closed` if each task starts after a wait; None without tasks, and until the
-    user class is loaded."""
+    """`open` if tasks start by a schedule, `closed` if each task starts after a wait.
+
+    None if there are no tasks, or if the user class has not been loaded yet.
+    """
     pacing: Annotated[str, Meta(max_length=200)] | None = None
     """Description of the tasks' schedule, for display, or None."""
     reconnect: Reconnecting

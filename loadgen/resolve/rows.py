@@ -57,7 +57,7 @@ def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
 
 
 def rows_of(run: ResolvedRun, table: str) -> int:
-    """Return the number of rows of a table that publish requests draw from."""
+    """Return the number of rows of a table; publish requests draw rows from it."""
     if table in run.data:
         return run.data[table].rows
     return next(
@@ -101,7 +101,10 @@ class ClientRows:
         return f"{self._run.data[source].file}:{table.line(self.row(source, group, number))}"
 
     def places(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return the :meth:`place` of each client, by its global number; clients without a place are left out."""
+        """Return the file and line of the row with each client's login, keyed by global client number.
+
+        Clients whose login uses no column are left out.
+        """
         found = {}
         for number in numbers:
             if (place := self.place(self._run.group_of(number), number)) is not None:
@@ -131,7 +134,7 @@ class ClientRows:
 
 
 class RequestDraw:
-    """Draws the channels of one publisher's requests, in the order of its schedule, if they depend on data.
+    """Draws the data-dependent channels of one publisher's requests, in the order of its schedule.
 
     ``rows`` maps the name of each data file to the row drawn for the request whose channel was returned last.
     """
@@ -153,7 +156,7 @@ class RequestDraw:
     ) -> None:
         """``own`` has the values of the client's rows.
 
-        ``more`` names data sets of which rows are drawn although the template names none of their columns.
+        ``more`` names further data files to draw rows from, although the template uses none of their columns.
         """
         bound = template.bind({name: text_of(cell) for name, cell in own.items()})
         index, seed = number - group.first, str(run.seed)

@@ -280,7 +280,7 @@ class RunOptions:
     ] = False
     profile: Annotated[
         str | None,
-        # Locust already has an option `--profile`.
+        # Locust has its own option `--profile`, so on Locust's command line this option has another name.
         _target(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
     ] = None
     region: Annotated[
@@ -335,7 +335,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of the table: an option with its name, type and default."""
+    """An option of `RunOptions`, with its name, type and default."""
 
     name: str
     """The field of `RunOptions`."""

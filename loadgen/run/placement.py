@@ -21,13 +21,13 @@ class Placement:
     """Chooses and makes the folder of one run; errors that the methods raise have exit code 2."""
 
     results: Path
-    """The folder that the run's folder is made in, unless `output` is given."""
+    """The parent of the run's folder, unless `output` is given."""
     output: Path | None = None
     """The run's folder itself, which must be new or empty."""
 
     @classmethod
     def of(cls, options: Any) -> "Placement":
-        """Return the placement of a run's folder that the options of the run ask for."""
+        """Return the placement for the options `results` and `output` of a run."""
         return cls(Path(options.results), None if options.output is None else Path(options.output))
 
     @property

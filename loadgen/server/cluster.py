@@ -78,7 +78,8 @@ def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int
     rates = ApiRates(config.quotas, SharedTokenBucket)
     listeners = listening.open_for_processes(config)
     port = listeners[0].sockets[0].getsockname()[1]
-    # A frozen heap stays shared with the forks: a collection would write to its pages and so copy them.
+    # Freeze the heap, so that its pages stay shared with the forks: a garbage collection would write to them and so
+    # copy them.
     gc.collect()
     gc.freeze()
     # Block the signals until each process has installed its handlers. Before that, a signal would end it with a

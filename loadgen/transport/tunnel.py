@@ -35,7 +35,7 @@ def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: 
 
     Raises:
         ProxyError: the proxy could not be reached or did not open a tunnel.
-        TransportError: ``dial`` failed without a proxy, or failed because of the harness or its machine.
+        TransportError: ``dial`` failed, either without a proxy, or with one but for a reason on this machine.
     """
     if proxy is None:
         return dial(host, port, timeout_s)

@@ -8,7 +8,7 @@ from loadgen.measure.broken import LastMessage
 from loadgen.protocol.base import Service
 from loadgen.transport.framing import OnText
 
-#: Number of messages kept of a life. Publishes, and deliveries that a fast path processes, are not kept.
+#: Number of messages kept. Publishes, and deliveries that a fast path processes, are never kept.
 KEPT: Final = 4
 #: Size of the longest message that is kept; of a longer one only the length is kept.
 KEPT_BYTES: Final = 1024
@@ -71,7 +71,7 @@ class LastMessages:
 def _said(frames: Frames, content: bytes | bytearray | int, about: str | None) -> str:
     if isinstance(content, int):
         return about or "…"
-    # A received message that is not JSON may contain a secret anywhere, so redact it like a sent message.
+    # Redact a received message that is not JSON as strictly as a sent one: it may contain a secret anywhere.
     if about is not None or content[:1] not in (b"{", b"["):
         frames.sent(bytes(content))
     else:

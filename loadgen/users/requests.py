@@ -73,8 +73,8 @@ class PublishRequests:
         self._on_settled = on_settled
         self._open = OpenRequests(run, client, self._after)
         self._rows = rows
-        #: The object that makes the events' bodies, or None if bodies are only padding with the stamp in its
-        #: default place.
+        #: The object that makes the events' bodies. It is None if bodies are mere padding and the stamp has its default
+        #: place.
         self._maker: BodyMaker | None
         if payload_bytes is None:
             assert client.publish is not None
@@ -84,7 +84,8 @@ class PublishRequests:
             self._payload_bytes, self._padded = payload_bytes, True
             self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
         self._plain = plain(self._payload_bytes)
-        #: The connection whose direct publishes (see `users.direct`) are used if possible; None over HTTP.
+        #: The connection to publish over; None over HTTP. If possible, native code sends the publishes (see
+        #: `users.direct`).
         self._connection = sender.connection if isinstance(sender, ConnectionSender) else None
         #: True if each answer must be reported at once, because a limit on unanswered requests depends on it.
         self.awaited = False
@@ -159,7 +160,7 @@ class PublishRequests:
             ):
                 self._run.progress.sent += len(sequences)
                 return
-        # Until the events are made, use the planned size.
+        # `_payload_bytes` is the planned size; the actual sizes are known only when the events have been made.
         request = OpenRequest(
             sequences,
             channel,

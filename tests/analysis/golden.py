@@ -78,7 +78,7 @@ def plain(folder: Path) -> Path:
 
 
 def tasks(folder: Path) -> Path:
-    """A run whose groups of clients have tasks: in a closed loop, an open loop, and an unknown one."""
+    """A run of three groups of clients with tasks: in a closed loop, in an open loop, and in a loop of unknown kind."""
     groups = [
         {"group": "a", "users": "u.py:A", "loop": "closed", "pacing": None},
         {"group": "b", "users": "u.py:B", "loop": "open", "pacing": "constant_pacing(1)"},
@@ -458,7 +458,7 @@ def written(folder: Path) -> Written:
 
 
 def all_written(folder: Path) -> dict[str, Written]:
-    """Return this version's output for each synthetic run, which is made below ``folder``, and the sample."""
+    """Make each synthetic run in ``folder``; return this version's output for these runs and the sample."""
     found = {name: written(make(folder / name)) for name, make in RUNS.items()}
     return {**found, "sample": written(REPO / "results" / "sample")}
 

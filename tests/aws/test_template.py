@@ -14,7 +14,7 @@ from loadgen.aws.template import PATH, body, logical_id, render
 
 pytestmark = pytest.mark.long
 
-#: Names of 1 to 50 characters; drawn from a regular expression they would take twice as long.
+#: Names of 1 to 50 characters. Drawing them from a regular expression would take twice as long.
 _ENDS = st.sampled_from(ascii_letters + digits)
 NAMES = st.one_of(
     _ENDS, st.builds("{}{}{}".format, _ENDS, st.text(ascii_letters + digits + "-", max_size=48), _ENDS)

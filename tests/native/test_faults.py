@@ -122,7 +122,8 @@ def test_a_relief_is_callable_and_is_not_called_within_itself() -> None:
     for _ in range(5):
         rows.add(0, 1, 1, STAMP)
     assert deepest == 1
-    # Each full buffer makes one call due. Buffers that fill during such a call wait for the next row.
+    # Each full buffer causes one call of `relief`. For a buffer that fills during a call, the call is made after the
+    # next row.
     assert calls == 1 + 2 + 3 + 4 + 5
     assert len(numbers(rows)) == 5 + calls
 
@@ -244,7 +245,7 @@ def test_the_memory_of_a_recorder_that_is_gone_is_free(tmp_path: Path) -> None:
 
     spool: Any = Spool()
     gc.collect()
-    # Rows of other tests. None of them is freed below, so no id occurs twice.
+    # Keep the `Rows` of other tests alive, so that none of the objects made below can reuse their ids.
     others = [each for each in gc.get_objects() if isinstance(each, native.Rows)]
     gone = []
     for _ in range(30):

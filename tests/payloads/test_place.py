@@ -27,7 +27,7 @@ STAMP = (7, 3, 12, 1_790_000_000_000_000_000, 1_790_000_000_000_000_123)
 
 
 def without(value: Any, tokens: tuple[str, ...]) -> Any:
-    """Return a body without the value at a place, and without objects on the path that are then empty."""
+    """Return a body without the value at a place; objects on the path that become empty are removed too."""
     token, rest = tokens[0], tokens[1:]
     if isinstance(value, list):
         at = index_of(token)

@@ -122,7 +122,7 @@ def test_what_the_user_types_is_what_the_child_reads(
     "words", [["--", "--"], ["comments", "--auth=--"], ["x", "--set=a=1", "--set", "--"]]
 )
 def test_a_value_that_the_child_cannot_read_is_refused(words: list[str]) -> None:
-    """The argparse of Python 3.11 drops the value `--` of any option."""
+    """Python 3.11's argparse drops `--` if it is an option's value, so `loadgen run` refuses it."""
     done = CliRunner().invoke(app, ["run", *words])
     assert done.exit_code == 2
     assert "'--' is not a value" in done.stderr

@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as folder:
 PROCESSES = {
     "child": ("import loadgen.child", set()),
     "loadgen run": (_RUN, {"pydantic", "typer"}),
-    # This process stands for two kinds. Both need the same heavy modules, and neither may load more.
+    # This entry tests two kinds of process at once: both need the same heavy modules, and neither may load more.
     "command line and loadgen plan": (
         _COMMANDS + "from loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},

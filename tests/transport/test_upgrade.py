@@ -72,7 +72,8 @@ def test_an_answer_that_names_a_subprotocol_is_not_one_for_a_client_that_offered
     other = Upgrade(URL, OFFERED[1:], HEADERS, last=last)
     key = next(line for line in other.request.split(b"\r\n") if b"Key:" in line)
     asked = Upgrade(URL, OFFERED, HEADERS)
-    # This answer has the right Sec-WebSocket-Accept, but a subprotocol that only `asked` has offered.
+    # Make an answer with the right Sec-WebSocket-Accept for `other`, but with a subprotocol that only `asked` has
+    # offered.
     asked.request = asked.request.replace(
         next(line for line in asked.request.split(b"\r\n") if b"Key:" in line), key
     )

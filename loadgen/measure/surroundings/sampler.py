@@ -224,8 +224,9 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # Take the cpuacct cgroup that is as many levels above the process's own as the cgroup with the quota is. Trust
-        # it only if both cgroups have the same name, or are the topmost of their hierarchies.
+        # The counter is in the cpuacct hierarchy. Take the cgroup there that is as many levels above the process's own
+        # as the cgroup with the quota is in its hierarchy. Trust it only if both have the same name, or are the
+        # topmost.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None

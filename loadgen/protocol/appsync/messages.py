@@ -154,7 +154,7 @@ def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status."""
+    """Classify errors by type; if no type is known, by the first code; if there is no code, by the HTTP status."""
     codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
     return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
 

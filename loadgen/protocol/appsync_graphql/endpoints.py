@@ -35,7 +35,7 @@ _CARRIERS: Final[tuple[Carrier, ...]] = ("subprotocol", "query")
 
 @dataclass(frozen=True, slots=True)
 class GraphqlUrl(Endpoints):
-    """The URLs to send mutations to and to open a WebSocket to."""
+    """The URLs of a GraphQL API: the HTTP URL for mutations, and the WebSocket URL for subscriptions."""
 
     path: str
     """The path of the HTTP URL, which a signature covers."""

@@ -19,7 +19,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 thousand levels deep."""
 
 SUBPROTOCOL: Final = "graphql-ws"
-#: Value of `payload`, the second parameter of the handshake's query next to `header`: base64 of `{}`.
+#: Value of `payload` in the query of the WebSocket URL, where `header` is the other parameter: base64 of `{}`.
 EMPTY_PAYLOAD: Final = "e30="
 _MOST_ERRORS: Final = 5
 _encode = msgspec.json.Encoder().encode
@@ -107,7 +107,7 @@ def describe(errors: Sequence[WireError]) -> str:
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status.
+    """Classify errors by type; if no type is known, by the first code; if there is no code, by the HTTP status.
 
     Some errors have their type as the message (`NoProtocolError`).
     """

@@ -227,7 +227,7 @@ def say_room(processes: int, *, embedded: bool) -> None:
 
 
 def _load_ahead() -> None:
-    """Import what numpy and pyarrow would otherwise import during the run, for the first flush and the record."""
+    """Import the modules that numpy and pyarrow would otherwise import during the run, when rows are first written."""
     with garbage.loading():
         import numpy.ma  # noqa: F401
         import pyarrow.compute  # noqa: F401

@@ -21,7 +21,8 @@ from loadgen.server.refusal import RefusedError
 
 SERVICE: Final = "appsync"
 SKEW_MAX: Final = timedelta(minutes=15)
-"""Largest difference between a signature's time and now (assumption: the bound of most AWS services)."""
+"""Maximum difference between a signature's time and now (assumption: 15 minutes, as for most AWS services).
+"""
 
 _ACTIONS = {
     Operation.CONNECT: "EventConnect",

@@ -86,7 +86,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_the_sample(
 def test_a_run_is_no_search_and_a_search_no_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The notebook `capacity` opens a run and a search. If one is not named, it takes the sample's and says so."""
+    """The notebook `capacity` opens a run and a search. In place of one that is not named, it opens the sample's."""
     monkeypatch.setenv(begin.RUN, str(folder))
     assert len(open_search()["trials"]) == 9
     assert capsys.readouterr().out.startswith("The sample search")

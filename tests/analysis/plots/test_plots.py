@@ -217,8 +217,8 @@ def test_throughput_counts_what_was_due_accepted_and_delivered_each_second(tmp_p
     top, bottom = figure.axes
     assert legend(top) == list(lines(top)) == ["offered (due by the schedule)", "accepted by the service"]
     assert legend(bottom) == list(lines(bottom)) == ["delivered to subscribers"]
-    # The last event is due before the last second ends, so this second is left out. The last point repeats the value
-    # before it, to draw the line to the end of the second second.
+    # The last event is due before the third second ends, so this incomplete second is left out. The last point repeats
+    # the value before it, to draw the line to the end of the second second.
     assert lines(top)["offered (due by the schedule)"] == ([1.0, 2.0, 3.0], [10, 10, 10])
     assert lines(top)["accepted by the service"] == ([1.0, 2.0, 3.0], [9, 9, 9])
     assert lines(bottom)["delivered to subscribers"] == ([1.0, 2.0, 3.0], [9, 9, 9])

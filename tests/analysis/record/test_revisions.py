@@ -1,4 +1,4 @@
-"""Test that the list of keys by revision is complete, and that outputs equal the committed ones."""
+"""Test that the list of each revision's keys is complete, and that the outputs equal the committed golden files."""
 
 import re
 import shutil

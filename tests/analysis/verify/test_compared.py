@@ -1,4 +1,7 @@
-"""Test the comparison by key: each difference has a path, and keys unknown to a version are no difference."""
+"""Test comparing two outputs key by key.
+
+Each difference has a path. A key that the version of an output did not have is no difference.
+"""
 
 import copy
 import json

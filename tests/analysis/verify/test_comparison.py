@@ -63,7 +63,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stoppable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
-    """Return a folder of four clearly different pairs, for plans that may stop early, and a cache of their figures."""
+    """Return a folder of four pairs of runs, and a cache of the runs.
+
+    The runs of a pair differ clearly, so that a comparison that may stop early does stop.
+    """
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 14), (11, 15), (10.5, 14.9), (10.2, 14.1))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
@@ -89,7 +92,10 @@ def compared(tmp_path: Path, base: Path, new: Path, *more: str, name: str = "sai
 
 
 def written(tmp_path: Path, known: Runs, base: Path, new: Path, name: str = "said") -> tuple[Path, Path]:
-    """Write the output of `loadgen compare`, and return its paths; ``known`` caches the runs that were read before."""
+    """Write the output of `loadgen compare` without running the command; return the paths of JSON and HTML.
+
+    ``known`` caches the runs that were read before.
+    """
     one, other = (Side.read_from(each, known.profiles(each)) for each in (base, new))
     differences = Settings().differences(one.runs, other.runs)
     found = content(one, other, Settings(), differences)
@@ -175,8 +181,8 @@ def test_a_plan_that_may_stop_early_is_repeated_as_such(
     for path in (said, html):
         assert verify(path, known).disagreements == []
     if most > 4:
-        # A plan with several looks makes intervals wider, so `verify` must take the plan from the file: without it, the
-        # intervals disagree.
+        # A plan that evaluates the runs several times needs wider intervals. So `verify` must take the plan from the
+        # file; without the plan, it computes other intervals.
         assert verify(rewritten(said, most=None), known).disagreements
 
 

@@ -335,7 +335,7 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
     ]
     assert bool(handler.named("on_broken")) == (not readable)
     assert len(handler.named("on_broken")) <= 1
-    # The session calls no other methods of its handler than these.
+    # Whatever the bytes, the session calls only the following methods of its handler.
     assert {name for name, _ in handler.calls} <= {
         "on_aside",
         "on_broken",
@@ -371,7 +371,7 @@ def test_what_cannot_be_read_ends_the_connection_with_the_reason() -> None:
 
 def test_a_packet_above_the_limit_is_not_waited_for() -> None:
     session, handler = connected()
-    # These are the header of a PUBLISH of 200 MB, and the first part of its content.
+    # Send the header of a PUBLISH of 200 MB, and the first 1 MiB of its content.
     session.receive(b"\x30\x80\x84\xaf\x5f" + bytes(1 << 20), 1, 1)
     assert not handler.named("on_broken")
     for _ in range(4):

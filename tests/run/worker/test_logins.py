@@ -227,7 +227,8 @@ def test_a_worker_is_told_the_secrets_of_its_own_clients_only() -> None:
         for number in range(40):
             own = number in numbers[which]
             assert _holds(told, number) is own
-    # Tables from which publish requests draw are sent complete to all workers, and have no column of a login.
+    # A table from which publish requests draw is sent whole to all workers, so it must have no column that a login
+    # uses.
     assert request_columns(worker.run) == {"anyone": ["id"]}
     assert b"canary" not in drawn
     assert b"canary" not in encoded(worker.run)

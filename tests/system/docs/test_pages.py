@@ -56,7 +56,7 @@ links = _script("docs/site/links.py")
 
 
 def _blocks(page: str, *languages: str) -> Iterator[str]:
-    """Yield the code blocks in one of these languages; `indented` stands for indented blocks."""
+    """Yield a page's code blocks in these languages; the language `indented` stands for indented blocks."""
     lines: list[str] = []
     fence, language, blank = "", "", True
     text = (REPO / page).read_text(encoding="utf-8")
@@ -211,7 +211,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.mark.parametrize("page", TASKS)
 def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
-    # Use the data on the page itself, or else rows with the columns that pages name.
+    # Use the CSV data on the page itself, or else made-up rows with the columns that the pages use.
     rows = "".join(f"u{number},a{number % 7}\n" for number in range(1_000))
     people = next(iter(_blocks(page, "csv")), "id,article\n" + rows)
     (tmp_path / "people.csv").write_text(people, encoding="utf-8")
@@ -239,7 +239,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("locust", [False, True])
 def test_every_piece_of_python_runs(locust: bool) -> None:
-    """Examples with and without Locust run in separate processes, because Locust patches its process."""
+    """Examples with and without Locust run in separate processes, because importing Locust patches a process."""
     pieces = [
         (f"block {number} of {page}", block)
         for page in TASKS

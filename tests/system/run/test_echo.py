@@ -48,7 +48,7 @@ def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_th
         told = entry["echo"]
         assert (told["sent"], told["returned"], told["via"], told["note"]) == (25, 25, via, None)
         assert told["connects"] == (2 if via == "websocket" else 1)
-        # The ten readers receive the echoes of all workers, which count as probes.
+        # The ten readers receive the echoes of all workers, and count them as deliveries of probes.
         assert entry["probe_deliveries"] >= 10 // workers * 25 * workers
     assert [lane["sent"] for lane in summary["echo"]["each"]] == [20] * workers
     assert summary["echo"]["pairs"] == []

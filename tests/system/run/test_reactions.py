@@ -133,8 +133,7 @@ def test_the_chain_is_that_of_the_servers_journal(
     )
     there = written.loc[list(keys)].to_numpy()
     assert len(there) == len(decided) == replies["arrived"]
-    # The server stamps a delivery before it writes it, so on a busy machine the difference can only be
-    # larger.
+    # The server takes the time before it writes a delivery. So the arrival must be later; on a busy machine, by more.
     after_ns = arrivals.arrival_ns - there
     assert 0 <= after_ns.min() < 5_000_000
     # The summary counts as many first replies, and as many gaps between replies, as the journal has.
@@ -185,7 +184,7 @@ def test_the_assistant_answers_token_by_token(tmp_path: Path, service: Service) 
     found = summary["reaction"]
     assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
     assert found["replies"]["arrived"] == found["replies"]["accepted"] == 40 * found["requests"]["delivered"]
-    # The assistants wait 300 ms before they reply.
+    # In this scenario, the assistants wait 300 ms before they reply.
     assert found["first_ns"]["min"] >= 300_000_000
     assert {gate["metric"] for gate in summary["gates"]} >= {"reaction.first.p99", "reaction.gap.p99"}
     assert "reactions: " in done.out

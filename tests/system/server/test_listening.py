@@ -1,4 +1,4 @@
-"""Test that a server listens on all addresses of its host that the machine has, on one port."""
+"""Test that a server listens on one port, on all addresses of its host name that the machine has."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ with ServerProcess(["--host", sys.argv[1], *sys.argv[2:]]) as server:
 
 
 def served(*arguments: str, prefix: tuple[str, ...] = ()) -> list[bool]:
-    """Return whether a server can be reached at 127.0.0.1, and at ::1, on its port."""
+    """Start a server, and return two values: whether it can be reached at 127.0.0.1, and whether at ::1."""
     finished = subprocess.run(
         [*prefix, sys.executable, "-c", SERVED, *arguments], capture_output=True, text=True, check=False
     )
