@@ -43,7 +43,7 @@ class Arrivals:
     reply: Ints
     subscription: Ints
     arrival_ns: Ints
-    #: Row number in deliveries.parquet: its order is the order in which a client read its messages.
+    #: Row number in deliveries.parquet. The rows of a client are in the order in which it read its messages.
     row: Ints
     disordered: Flags
 

@@ -86,7 +86,7 @@ class Breakdown:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The `columns` as a DataFrame; `altered` is null if it is unknown."""
+        """The `columns` as a DataFrame; `altered` is null if the run did not check the content of deliveries."""
         extras.require("pandas", "a table as DataFrame")
         import pandas as pd
 

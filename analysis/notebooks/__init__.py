@@ -69,8 +69,8 @@ def copy(into: Path) -> list[Path]:
 def execute(name: str, run: Path | None, base: Path | None = None, into: Path | None = None) -> Path:
     """Execute a notebook on a run, or on the sample if ``run`` is None; return the path of the copy with its outputs.
 
-    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder. ``run`` may also be the
-    folder of a search for a limit, for the notebook `capacity`.
+    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder. For the notebook `capacity`,
+    ``run`` may also be the folder of a capacity search.
 
     Raises:
         NotebookError: Jupyter is not installed, or a cell failed.

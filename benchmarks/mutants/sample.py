@@ -1,4 +1,4 @@
-"""The mutants of an area, by Cosmic Ray's operators, and a sample of them."""
+"""Make the mutants of some modules with Cosmic Ray's operators, and draw a sample of them."""
 
 import ast
 import difflib

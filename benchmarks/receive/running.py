@@ -28,7 +28,8 @@ START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
 #: Time that a receiver may lag behind its sender.
 SEND_TIMEOUT_S = 45
-#: Time (s) to wait after sending. Our recorder writes to disk once a second, so each measurement includes a write.
+#: Time (s) to wait after sending. Our recorder writes to disk once a second; as this is longer, a write is measured
+#: too.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
 
@@ -127,7 +128,7 @@ class Running:
         return Phase(sent, cpu_s, self.rss_bytes(), others, self.system_s() - system_s)
 
     def begin(self, order: Order) -> Callable[[], Sent]:
-        """Begin to send; return a function that waits for the end."""
+        """Tell the sender to begin; return a function that waits until everything is sent and returns the counts."""
         self._pipe.send(order)
 
         def end() -> Sent:
@@ -253,7 +254,7 @@ class Running:
         return self._total(lambda process: process.cpu_times().system)
 
     def rss_bytes(self) -> int:
-        """Return the memory of all of the receiver's processes."""
+        """Return the resident memory (bytes) of all of the receiver's processes."""
         return int(self._total(lambda process: process.memory_info().rss))
 
     def _total(self, figure: Callable[[psutil.Process], float]) -> float:

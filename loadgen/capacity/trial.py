@@ -40,7 +40,7 @@ class Runs:
     full_ns: int
 
     def arguments(self, scale: Scale, load_: float, full: bool) -> list[str]:
-        """Return the arguments for `loadgen`, without --results."""
+        """Return the arguments of `loadgen` for a trial, without --results."""
         items = [
             *self.overrides,
             *scale.overrides(load_),

@@ -68,7 +68,10 @@ def rows_of(run: ResolvedRun, table: str) -> int:
 
 
 class ClientRows:
-    """The values of each client's own rows, read from the tables; only a process that has the files can create it."""
+    """The values of each client's own rows, read from the tables.
+
+    Only a process that has the tables of all data files can create it.
+    """
 
     def __init__(self, run: ResolvedRun, tables: Tables) -> None:
         """Use the tables of a resolved run's data; raises KeyError if one is missing."""

@@ -74,7 +74,7 @@ class Placement:
         final name before the folder is renamed.
 
         Raises:
-            RunError: the folder cannot be renamed, or the place was taken meanwhile.
+            RunError: the folder cannot be renamed, or its new path was taken meanwhile.
         """
         try:
             if self.output is not None:

@@ -240,7 +240,10 @@ class Daily(Part):
         return self.daily.peak_percent
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return a point for every 5 minutes of the day; `loadgen.pacing.shapes.daily` states the error."""
+        """Return a point for every 5 minutes of the day.
+
+        `loadgen.pacing.shapes.daily` states the error of the interpolation between them.
+        """
         day = self.daily
         return shapes.daily(
             day.low_percent / 100,

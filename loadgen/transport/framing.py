@@ -75,7 +75,7 @@ class TextFrames:
         self._on_text = on_text
         self._judge = judge
         self._first = _BINARY_AND_FINAL if binary else _TEXT_AND_FINAL
-        # The poller recognises whole text frames only, no binary frames.
+        # Binary frames have no callback of their own, since the poller recognises only whole text frames.
         self._on_whole: OnText | None = None if binary else on_text
         self._library = library
         self._max_bytes = max_bytes if max_bytes is not None else 1 << 62

@@ -1,6 +1,6 @@
 """Open a tunnel through a forward proxy, by CONNECT.
 
-RFC 9110, 9.3.6 (CONNECT).
+See RFC 9110, section 9.3.6.
 """
 
 import re

@@ -344,7 +344,7 @@ def echoes(folder: Path) -> Path:
 
 
 def vouched(folder: Path) -> Path:
-    """A run in which ClockBound vouches for the clocks of a worker and of the master."""
+    """A run in which ClockBound reports error bounds for the clocks of a worker and of the master."""
     return run_with_pings(folder, 20_000, 30_000)
 
 

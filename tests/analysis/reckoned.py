@@ -4,7 +4,7 @@ from analysis.figures import derived
 from analysis.loading.run import Run
 from analysis.verify.check import Reckoned
 
-#: What was computed from a record's tables, by the name and content of each file that was read.
+#: Results computed from a record's tables, keyed by the name and content of each file that was read.
 _KNOWN: dict[tuple[tuple[str, bytes], ...], Reckoned] = {}
 
 

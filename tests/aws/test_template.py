@@ -23,7 +23,7 @@ NAMES = st.one_of(
 
 def found(template: str, *regions: str) -> list[str]:
     """Return the findings that the command `cfn-lint` would print for a template in these regions."""
-    # Import cfnlint only here: every process of a test run imports this file, but few run its tests.
+    # Import cfnlint only here: at the top, every process of a test run would load it when it collects this file.
     from cfnlint.api import lint
     from cfnlint.config import ManualArgs
 
@@ -36,7 +36,7 @@ def test_it_is_clean_as_shipped_and_as_sent() -> None:
     far_apart = ("us-east-1", "eu-west-1", "ap-northeast-1")
     assert found(PATH.read_text(), *far_apart) == []
     assert found(body(["default", "chat-rooms", "Chat"]), *far_apart) == []
-    # The linter does find mistakes: here is one.
+    # Check that the linter does find a mistake.
     broken = PATH.read_text().replace("AuthType: API_KEY", "AuthType: PASSWORD", 1)
     assert any("PASSWORD" in said for said in found(broken, "us-east-1"))
 

@@ -1,4 +1,4 @@
-"""Test that the short parser of answers to an upgrade accepts only what the library accepts too."""
+"""Test that our short parser of answers to an upgrade accepts nothing that the `websockets` library refuses."""
 
 from collections.abc import Sequence
 

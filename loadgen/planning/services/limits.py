@@ -82,8 +82,7 @@ class Use:
     binds: bool = True
     """False if the quota never limits the load, such as the longest lifetime of a connection."""
     takes_s: Fraction | None = None
-    """For quotas on the rate of connects or subscribes: minimum time (s) in which all clients can connect or subscribe.
-    """
+    """For rates of connects and subscribes: minimum time (s) in which all clients can connect or subscribe."""
 
     @property
     def share(self) -> Fraction | None:
@@ -174,13 +173,12 @@ class Headroom:
 
     axis: Axis
     factor: float | None
-    """Largest possible factor of growth; below 1 if a quota is exceeded already, None if no known quota binds.
-    """
+    """Largest factor of growth; below 1 if a quota is exceeded already, None if no known quota binds."""
     use: Use | None
 
 
 def headrooms(service: Service, offer: str, load: Load) -> list[Headroom]:
-    """Return the headroom of each number of the load (axis).
+    """Return how far each number of the load (axis) can grow until a quota or the largest plan is exceeded.
 
     The rates of connects and subscribes are left out, because a larger load can spread them over time.
     """

@@ -125,7 +125,7 @@ def subscribe(operation_id: str, channel: str, authorization: Mapping[str, str])
 
 
 def unsubscribe(operation_id: str) -> bytes:
-    """Return the message that ends the subscription with that id."""
+    """Return the message that ends the subscription with this id."""
     return _encode({"type": "unsubscribe", "id": operation_id})
 
 

@@ -21,8 +21,7 @@ from loadgen.server.refusal import RefusedError
 
 SERVICE: Final = "appsync"
 SKEW_MAX: Final = timedelta(minutes=15)
-"""Maximum difference between a signature's time and now (assumption: 15 minutes, as for most AWS services).
-"""
+"""Largest difference between a signature's time and now (assumption: 15 minutes, as for most AWS services)."""
 
 _ACTIONS = {
     Operation.CONNECT: "EventConnect",

@@ -85,7 +85,7 @@ def test_the_list_is_sound() -> None:
 def test_the_sample_is_what_this_version_makes_of_its_tables_and_its_report_changes_no_tracked_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # To save time, do not draw the sample's plots: tests/system/run/test_working_folder.py does.
+    # Do not draw the sample's plots here; tests/system/run/test_working_folder.py draws them.
     monkeypatch.setattr(style, "to_svg", lambda _: "<svg></svg>")
     folder = tmp_path / "sample"
     shutil.copytree(renew.SAMPLE, folder, ignore=shutil.ignore_patterns(*BESIDE))

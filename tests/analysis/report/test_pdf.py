@@ -22,7 +22,7 @@ HOSTILE = (
 
 @pytest.fixture
 def _one_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To save time, draw only one of the report's plots: the one that contains an image."""
+    """Let the report have only one plot, which contains an image."""
     monkeypatch.setattr(plots, "ALL", plots.ALL[1:2])
 
 

@@ -1,4 +1,4 @@
-"""Test `loadgen verify` on a comparison, which is repeated and checked with scipy and SQL."""
+"""Test `loadgen verify` on a comparison: it repeats the comparison, and checks it with scipy and SQL."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def run(folder: Path, created: int, latency_ns: int) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make three runs of the base and three of the new version, in turn."""
+    """Make six runs, alternating between the base and the new version."""
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 12), (11, 13), (10.5, 12.9))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))

@@ -1,4 +1,4 @@
-"""Test the conversation with a broker, packet by packet; the codec makes the broker's packets."""
+"""Test the conversation with a broker, packet by packet; the library `mqtt5` makes the broker's packets."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -250,7 +250,7 @@ def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
 
 
 def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool]:
-    """Return the events that the codec `mqtt5` finds in a stream without our session, and False if bytes are no packet.
+    """Return the events in a stream as the library `mqtt5` reads it, and False if some bytes are no packet.
 
     Reading ends at such bytes, at a DISCONNECT, or at an incomplete last packet.
     """
@@ -419,7 +419,7 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
     events = handler.named("on_event")
     assert [event[2] for event in events] == [100, 100, 100]
     assert [getattr(event[2], "uncertain_ns", 0) for event in events] == [40, 40, 40 if rest else 0]
-    # For a message that is read alone, the arrival is as uncertain as that of the last byte of the read.
+    # If a read ends with the message, the arrival of the message is as uncertain as that of the last byte of the read.
     session, handler = connected()
     subscribed(session, handler, "/default/a")
     session.receive(one, of_bytes(100, 40, 0), 200)

@@ -36,7 +36,7 @@ ENVIRONMENT = {
     "SESSION_ACCESS_KEY": "ASIASESSION",
     "SESSION_SECRET_KEY": "session/secret+key",
     "SESSION_TOKEN": "FwoGZXIvYXdzE/token+with=characters",
-    # The clients must not look for credentials in files or on an instance.
+    # The clients must not look for credentials in AWS configuration files or in EC2's instance metadata.
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

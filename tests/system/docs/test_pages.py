@@ -239,7 +239,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("locust", [False, True])
 def test_every_piece_of_python_runs(locust: bool) -> None:
-    """Examples with and without Locust run in separate processes, because importing Locust patches a process."""
+    """Examples with and without Locust run in separate processes, because Locust monkey-patches its process."""
     pieces = [
         (f"block {number} of {page}", block)
         for page in TASKS
