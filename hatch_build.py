@@ -1,6 +1,7 @@
-"""Builds the native receive path (`loadgen/native`) where that is possible; elsewhere the package is plain Python.
+"""Builds the C extension (`loadgen/native`) where that is possible; elsewhere the package is plain Python.
 
-``LOADGEN_NATIVE=require`` turns a build without it into an error, ``LOADGEN_NATIVE=0`` leaves it out.
+With ``LOADGEN_NATIVE=require``, the build fails if the extension cannot be compiled. With ``LOADGEN_NATIVE=0``, the
+extension is left out.
 """
 
 import os
@@ -32,7 +33,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile the extension module, and mark the wheel as specific to this platform."""
         for key in sorted(Path(self.root, "scenarios").rglob("signing.pem")):
-            # `force-include` packs the whole folder, including files that version control ignores.
+            # Refuse the key: `force-include` packs the whole folder, including files that git ignores.
             raise RuntimeError(f"{key} is a private key, which would go into the package: move it elsewhere")
         wish = os.environ.get("LOADGEN_NATIVE", "")
         if self.target_name != "wheel" or wish == "0":
@@ -40,8 +41,8 @@ class NativeReceivePath(BuildHookInterface[Any]):
         try:
             built = self._build()
         except Exception as error:
-            # If the compilation fails, build the package without the extension module, since the package also contains
-            # a receive path in Python; with LOADGEN_NATIVE=require, fail.
+            # If the compilation fails, build the package without the extension module: the package contains the same
+            # functions in Python. With LOADGEN_NATIVE=require, fail instead.
             if wish == "require":
                 raise
             self.app.display_warning(

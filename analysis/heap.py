@@ -35,7 +35,8 @@ def keep_freed() -> None:
         adjust({Parameter.ARENA_MAX: 1, Parameter.MMAP_MAX: 0, Parameter.TRIM_THRESHOLD: _KEPT_BYTES})
         is not None
     ):
-        # Arrow reads this variable when it is loaded.
+        # Make Arrow allocate with malloc, which the parameters above affect. Arrow reads the variable when it is
+        # loaded.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 

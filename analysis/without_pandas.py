@@ -30,7 +30,10 @@ def spare() -> None:
 
 
 class _Finder:
-    """A meta path finder that hides pandas while `hides` is True; once pandas has loaded, pyarrow can use it."""
+    """A meta path finder that hides pandas while `hides` is True.
+
+    When pandas is imported later, it makes pyarrow look for pandas again.
+    """
 
     hides = True
 
@@ -78,6 +81,6 @@ class _Loader:
             sys.meta_path.remove(self._finder)
         import pyarrow as pa
 
-        # pyarrow raises ImportError if pandas is too old for it.
+        # Make pyarrow look for pandas. It raises ImportError if pandas is too old for it.
         with suppress(ImportError):
             pa.table({}).to_pandas()

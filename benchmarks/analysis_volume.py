@@ -175,7 +175,7 @@ def _deliveries(  # type: ignore[no-untyped-def]
                 rank = np.tile(np.arange(half, dtype=np.int64) * 2 + worker, len(event) // half)
                 took_ns = 300_000 + rank * 2_000 + (random.gamma(2.0, 200_000, len(event))).astype(np.int64)
                 arrival_ns = sent_ns[event] + took_ns
-                # As in a real record, the stamps of one socket never decrease.
+                # As in a real record, the arrival times of one socket never decrease.
                 shaped = arrival_ns.reshape(-1, half)
                 if channels == 1:
                     np.maximum.accumulate(shaped, axis=0, out=shaped)
@@ -212,7 +212,7 @@ def report(folder: Path) -> tuple[float, float, int, dict[str, object]]:
 
 
 def verdict(deliveries: int, wall_s: float, peak: int) -> str:
-    """Return "met" or "MISSED" for a report on that many deliveries, or "" if there is no bar for so few deliveries."""
+    """Return "met" or "MISSED" for a report on ``deliveries`` deliveries, or "" if no bar applies to this number."""
     bars = [bar for least, bar in BARS.items() if deliveries >= least]
     if not bars:
         return ""

@@ -131,7 +131,7 @@ class Supervised:
     def _signal(self, number: int, *, group: bool = False) -> None:
         if self.process.returncode is not None:
             return
-        # Popen.send_signal would wait for a lock that the interrupted `wait` may hold.
+        # Do not use Popen.send_signal: it would wait for a lock that the `wait` interrupted by this signal may hold.
         with suppress(ProcessLookupError, PermissionError):
             if group or self._to_group or number == signal.SIGKILL:
                 os.killpg(self.process.pid, number)

@@ -1,4 +1,4 @@
-"""The comparison as rows of text, the same for the terminal, Markdown and the page, and as JSON."""
+"""A comparison of services as rows of text, for the terminal, Markdown and the HTML page, and as JSON."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -64,7 +64,7 @@ def _column(folder: Path, tried: Tried) -> Column:
 
 
 def tables(found: Sequence[Column], month: str) -> list[Table]:
-    """Return the figures, costs and limits, side by side."""
+    """Return tables of the figures, costs and limits, with one column per service."""
     measured_rows = [
         Row("runs, and their verdicts", tuple(map(_verdicts, found))),
         Row("the ledger balances", tuple(map(_balances, found))),
@@ -213,9 +213,10 @@ def _use(use: Use | None) -> str:
 
 
 def _offers(column: Column, said: Callable[[Cost], str], *, first: bool) -> str:
-    """Return the text of ``said`` for each billing offer of a service, in one cell.
+    """Return one cell with a text for each billing offer of a service; ``said`` makes the text from the offer's cost.
 
-    If the service has no offer, the cell says why in the ``first`` row of the costs, and "unknown" in the other rows.
+    Without an offer, the cell gives the reason if this is the ``first`` row of the costs, and says "unknown" in the
+    other rows.
     """
     costs = column.tried.costs
     if not costs:

@@ -26,7 +26,7 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
     gap_ns = int(np.diff(at).max(initial=0))
     if gap_ns > _LONGEST_GAP_NS:
         return curve
-    # Widen the bounds, because both clocks may be slewed between two pings.
+    # Widen the daemons' bounds, because both clocks may be slewed (run faster or slower) between two pings.
     within = float(vouched_ns.max()) + 2 * SLEW * gap_ns
     most, least = within - curve.base_ns, -within - curve.base_ns
     nodes = _with_crossings(curve, (float(at[0]), float(at[-1])), most, least)
@@ -41,10 +41,11 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
 
 
 def _with_crossings(curve: Curve, edges: tuple[float, float], most: float, least: float) -> Floats:
-    """Return the times at which the narrowed curve needs nodes.
+    """Return the times of the narrowed curve's nodes.
 
-    These are the curve's own nodes and the times at which the upper bound crosses ``most`` or the lower bound crosses
-    ``least``. The bounds jump at each of the ``edges``, so these are nodes too, as are the times 1 ns before and after.
+    These are the nodes of ``curve``, and the times at which its upper bound crosses ``most`` or its lower bound crosses
+    ``least``. The narrowed bounds jump at each of the ``edges``. So the edges are nodes too, and the times 1 ns before
+    and after them.
     """
     more = [np.array([edge + aside for edge in edges for aside in (-1.0, 0.0, 1.0)])]
     for side, level in ((curve.high_ns, most), (curve.low_ns, least)):

@@ -1,4 +1,4 @@
-"""A history of runs as an HTML page: the changes of level, each metric over the runs as a plot, and all figures."""
+"""Write a history of runs as an HTML page: the changes of level, a plot of each metric, and all figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def render(profiles: Sequence[Profile], histories: Sequence[Series], changes: Se
 
 
 def plot(history: Series, changes: Sequence[Change], runs: int) -> Figure:
-    """Return a plot of a metric over the runs, numbered from 1, with its levels and changes."""
+    """Return a plot of a metric over the runs, numbered from 1; lines show its level, and where the level changed."""
     figure, (axes,) = style.new_figure(1, 2.6)
     scale, unit = (1.0, "per second") if history.metric.endswith(".rate") else (1e6, "ms")
     numbers = [place + 1 for place in history.places]

@@ -52,7 +52,8 @@ def minutes_of(run: Run) -> tuple[int, int]:
     if not edges:
         raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
-    # Connections are closed after the last phase, so an end exactly on a full minute is moved to the next minute too.
+    # Connections are closed after the last phase. So if a phase ends exactly on a full minute, include the minute that
+    # follows.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
 
 
@@ -252,7 +253,7 @@ def _row(
 
 
 def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
-    """Return possible reasons for a difference, or the reason why our count is unknown; empty without a difference."""
+    """Return possible reasons why our count differs from CloudWatch's, or the reason why our count is unknown."""
     if ours is None:
         return [
             "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"
@@ -280,7 +281,7 @@ def _plus(*numbers: int | None) -> int | None:
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Return the sum, or None if one number is not known."""
+    """Return the sum, or None if any number is None (unknown)."""
     total = 0
     for number in numbers:
         if number is None:
@@ -303,7 +304,7 @@ def when(found: dict[str, Any]) -> str:
 
 
 def cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Return our count, CloudWatch's, the difference, and its share of ours, formatted for people."""
+    """Return four formatted cells: our count, CloudWatch's count, the difference, and its share of our count."""
     difference = row["difference"]
     said = (
         text.UNKNOWN if difference is None else f"{difference:+,.0f}".replace("-", "−") if difference else "0"

@@ -43,14 +43,17 @@ class Arrivals:
     reply: Ints
     subscription: Ints
     arrival_ns: Ints
-    #: Row number in deliveries.parquet: its order is the order in which a client read its messages.
+    #: Row number in deliveries.parquet. The rows of a client are in the order in which it read its messages.
     row: Ints
     disordered: Flags
 
 
 @dataclass(frozen=True, eq=False)
 class Reactions:
-    """The recorded replies to requests of the measure phase: one entry each, sorted by publisher and sequence."""
+    """The recorded replies to requests of the measure phase, as arrays.
+
+    Most arrays have one entry per reply, sorted by publisher and sequence.
+    """
 
     publisher: Ints
     sequence: Ints
@@ -75,7 +78,8 @@ class Reactions:
     latency: Bounded
     first: Bounded
     gap: Bounded
-    #: Deliveries of requests as (publisher, sequence, subscription). `due` is the number of replies due to each.
+    #: Deliveries of requests, as the arrays (publisher, sequence, subscription). `due` is the number of replies due to
+    #: each delivery.
     delivered: tuple[Ints, Ints, Ints]
     due: Ints
     #: Subscriptions, ascending, whose clients reply to deliveries because the scenario says so; subscriptions to whose
@@ -107,7 +111,7 @@ def reactions(run: Run) -> Reactions | None:
 
 
 def _uncaused(run: Run) -> bool:
-    """Return True if no event is on record as a reply; reads the events, not just the file's statistics."""
+    """Return True if no event is on record as a reply, by reading the events and not only the file's statistics."""
     for stretch in all_stretches(run):
         cause = run.table("events", ("cause_publisher",), stretch).column("cause_publisher")
         if cause.null_count < len(cause):
@@ -123,7 +127,8 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
     rows = settled.breakdown.rows["subscription"]
     asked = np.isin(np.array([int(key) for key in rows.keys], dtype=np.int64), found.responding)
     answered = grouped(*(column[found.accepted] for column in _causes(found)))
-    # If user code replied, the expected requests cannot be counted: only deliveries that it replied to are on record.
+    # If user code replied, the number of expected requests is unknown: the record has only the deliveries that it
+    # replied to.
     planned = bool(np.isin(found.cause_subscription, found.responding).all())
     return {
         "requests": {
@@ -165,7 +170,7 @@ def number(run: Run, settled: Reconciled, name: str) -> float | None:
 
 
 def of_gate(run: Run, distribution: str) -> Bounded:
-    """Return the samples of a gate's distribution; none if the run has no reactions."""
+    """Return the samples of the distribution that a gate names; no samples if the run has no reactions."""
     found = reactions(run)
     if found is None:
         return Bounded.of(_NONE)
@@ -199,7 +204,7 @@ def _causes(found: Reactions) -> tuple[Ints, Ints, Ints]:
 
 
 def _packed(publisher: Ints, sequence: Ints, subscription: Ints) -> Ints:
-    """Return rows of (event, subscription); publisher and sequence are packed into one number for the event."""
+    """Return rows of two numbers: the event (publisher and sequence packed into one number), and the subscription."""
     return np.stack(((publisher << 32) | sequence, subscription), axis=1)
 
 
@@ -273,7 +278,7 @@ class _Chain:
         return max((end_ns for _, end_ns in self._run.phases.values() if end_ns is not None), default=2**62)
 
     def _requested_ns(self, key: Ints, at: dict[str, Ints]) -> Ints:
-        """Return when each event's request was due (ns); -1 for events without a request due in `_window`."""
+        """Return the due time (ns) of the request that caused each event, or -1 if there is none within `_window`."""
         order = np.argsort(key, kind="stable")
         place = EventPlaces(key[order]).of(at["cause_publisher"], at["cause_sequence"])
         place = np.where((at["cause_publisher"] >= 0) & (at["cause_sequence"] >= 0), place, -1)
@@ -282,7 +287,7 @@ class _Chain:
         return np.where(inside, asked_ns, -1)
 
     def _deliveries(self, events: Events) -> tuple[Ints, Ints, Ints, Marks]:
-        """Return the deliveries of each reply (expected, arrived, lost), and a mask of the rows that arrived."""
+        """Return each reply's counts of deliveries (expected, arrived, lost), and a mask of the rows that arrived."""
         run, count = self._run, len(events.key)
         if not count:
             return _NONE, _NONE, _NONE, Marks(run.row_groups)
@@ -316,7 +321,7 @@ class _Chain:
         first = order[begins]
         later, earlier = order[1:][~begins[1:]], order[:-1][~begins[1:]]
         gap_ns = at["arrival_ns"][later] - at["arrival_ns"][earlier]
-        # The same worker recorded both arrivals of a gap, so the error of its clock cancels.
+        # A gap is the difference of two arrivals that the same worker recorded, so the error of its clock cancels.
         early_ns, late_ns = (
             (None, None) if uncertain_ns is None else (uncertain_ns[later], uncertain_ns[earlier])
         )
@@ -361,7 +366,7 @@ class _Chain:
 
 
 def _numbered(one: dict[str, Ints]) -> tuple[Ints, Ints]:
-    """Return for each reply the index of the delivery that it answers, and its number among the replies to it.
+    """Return for each reply the index of the delivery that it answers, and its position among the delivery's replies.
 
     Both count from 0. The replies must be sorted by publisher and sequence.
     """
@@ -382,7 +387,7 @@ def grouped(*keys: Ints) -> Ints:
     for key in keys:
         begins[1:] |= key[order[1:]] != key[order[:-1]]
     group = np.empty(len(order), dtype=np.int64)
-    # Numbering sorted rows in this way is several times as fast as `np.unique` of rows.
+    # Number the sorted rows by a cumulative sum: this is several times as fast as `np.unique` of the rows.
     group[order] = np.cumsum(begins)
     return group
 
@@ -393,8 +398,8 @@ def _disordered(stream: Ints, row: Ints, number: Ints) -> Flags:
     if not len(row):
         return late
     order = np.lexsort((row, stream))
-    # Lift the numbers of each stream above those of all earlier streams. One running maximum over all rows then gives
-    # the highest number so far in each stream.
+    # Add an offset to each stream's numbers, so that they exceed all numbers of earlier streams. A single running
+    # maximum over all rows is then the highest number so far within each stream.
     value = stream[order] * (int(number.max()) + 1) + number[order]
     late[order] = value < np.maximum.accumulate(value)
     return late

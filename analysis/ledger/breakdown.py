@@ -43,7 +43,7 @@ ALTERED = "altered"
 class Rows:
     """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count per row.
 
-    `ALTERED` is counted too if it is known.
+    There are counts of `ALTERED` too if the run checked the content of deliveries.
     """
 
     keys: Sequence[str]
@@ -62,14 +62,15 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record; they are in the counts of no publisher and no channel.
+    #: Number of duplicates of unrecorded events, whose publisher and channel are unknown. `rows` has them by
+    #: subscription only.
     duplicates_unrecorded: int
     #: Duplicates to subscriptions that were never acknowledged or ready. `rows` has no row for such a subscription.
     duplicates_elsewhere: int
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the counts: `COUNTS`, and `ALTERED` if it is known."""
+        """The names of the counts: `COUNTS`, and `ALTERED` if the run checked the content of deliveries."""
         known = next(iter(self.rows.values())).counts
         return tuple(name for name in (*COUNTS, ALTERED) if name in known)
 
@@ -85,7 +86,7 @@ class Breakdown:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The `columns` as a DataFrame; `altered` is null if it is unknown."""
+        """The `columns` as a DataFrame; `altered` is null if the run did not check the content of deliveries."""
         extras.require("pandas", "a table as DataFrame")
         import pandas as pd
 
@@ -131,7 +132,7 @@ class Breakdown:
 
 
 class Sums:
-    """Adds up the counts of events by publisher and by channel, one stretch of time after the other."""
+    """Adds up the counts of events by publisher and by channel, over successive stretches of time."""
 
     def __init__(self) -> None:
         self._publishers: list[Rows] = []
@@ -172,7 +173,7 @@ def by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
 
 
 def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
-    """Sum the counts by the name that each code stands for, in ascending order; names without a row are left out."""
+    """Sum the counts of rows whose code stands for the same name, in ascending order of names; omit unused names."""
     used = np.unique(codes).tolist()
     keys = sorted({names[code] for code in used})
     place_of = {key: place for place, key in enumerate(keys)}

@@ -18,7 +18,7 @@ _FEW_ROWS = 20_000
 
 
 class ReadError(Exception):
-    """The folder is not a readable run; the text is one sentence."""
+    """The folder is not a readable run; the error's text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Tables:
 def opened(path: Path, name: str, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Open a table with its text columns dictionary-encoded, so that each text is kept once.
 
-    ``metadata`` is the file's, if it was read before.
+    ``metadata`` is the file's metadata, if the caller has read it already.
     """
     if metadata is None:
         metadata = pq.read_metadata(path)

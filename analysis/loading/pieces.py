@@ -125,7 +125,7 @@ def _values(table: pa.Table, name: str) -> _Column:
 
 
 def _rows_in(group: RowGroup, intended_ns: Ints, window: Window) -> tuple[Any, int]:
-    """Return an index of the rows of a row group that lie in a window (a slice if possible), and their number."""
+    """Return an index (a slice if possible) of a row group's rows that lie in a window, and the number of the rows."""
     if window.start_ns <= group.start_ns and group.end_ns <= window.end_ns:
         return slice(0, len(intended_ns)), len(intended_ns)
     inside = np.flatnonzero((intended_ns >= window.start_ns) & (intended_ns < window.end_ns))

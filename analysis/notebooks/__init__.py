@@ -69,8 +69,8 @@ def copy(into: Path) -> list[Path]:
 def execute(name: str, run: Path | None, base: Path | None = None, into: Path | None = None) -> Path:
     """Execute a notebook on a run, or on the sample if ``run`` is None; return the path of the copy with its outputs.
 
-    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder. ``run`` may also be the
-    folder of a search for a limit, for the notebook `capacity`.
+    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder. For the notebook `capacity`,
+    ``run`` may also be the folder of a capacity search.
 
     Raises:
         NotebookError: Jupyter is not installed, or a cell failed.
@@ -92,7 +92,7 @@ def execute(name: str, run: Path | None, base: Path | None = None, into: Path | 
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    # Set both variables, so that neither is taken from the user's environment; an empty one counts as not set.
+    # Set both variables, if necessary to an empty text (not set), so that neither comes from the user's environment.
     variables = {"LOADGEN_RUN": _absolute(run), "LOADGEN_BASE": _absolute(base)}
     try:
         client.execute(env=environment(variables))

@@ -33,7 +33,7 @@ _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 class Interactive:
     """Scripts, data and policy that the page's template writes into the HTML file."""
 
-    #: The contents of the script elements, in their order.
+    #: The contents of the page's `<script>` elements, in the order of the page.
     scripts: tuple[Markup, ...]
     #: The charts' data, as JSON for an element of type ``application/json``.
     data: Markup
@@ -64,7 +64,7 @@ def of(run: Run, charts: Mapping[str, Any], looks: Sequence[Any]) -> Interactive
 
 
 def embedded(value: Any) -> Markup:
-    """Return data as JSON that stays data inside a script element, whatever its strings hold."""
+    """Return data as JSON for a script element, escaped so that no string in it can end the element."""
     said = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(said.translate(_ESCAPED))  # noqa: S704  every character that means something in HTML is escaped
 

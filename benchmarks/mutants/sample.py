@@ -1,4 +1,4 @@
-"""The mutants of an area, by Cosmic Ray's operators, and a sample of them."""
+"""Make the mutants of some modules with Cosmic Ray's operators, and draw a sample of them."""
 
 import ast
 import difflib
@@ -24,7 +24,7 @@ class Mutant:
     module: str
     operator: str
     line: int
-    #: The lines that differ, without indentation.
+    #: The changed lines of the original and of the mutant, without indentation.
     before: str
     after: str
     source: str

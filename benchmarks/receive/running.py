@@ -28,7 +28,8 @@ START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
 #: Time that a receiver may lag behind its sender.
 SEND_TIMEOUT_S = 45
-#: Time to wait after sending: longer than the second between two flushes of our recorder, so that a flush is measured.
+#: Time (s) to wait after sending. Our recorder writes to disk once a second; as this is longer, a write is measured
+#: too.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
 
@@ -46,7 +47,7 @@ class Phase:
     rss_bytes: int
     #: Number of cores that were used by processes other than the receiver and the sender.
     others: float
-    #: The part of `cpu_s` that the kernel took.
+    #: The part of `cpu_s` that was spent in the kernel.
     system_s: float
 
     @property
@@ -127,7 +128,7 @@ class Running:
         return Phase(sent, cpu_s, self.rss_bytes(), others, self.system_s() - system_s)
 
     def begin(self, order: Order) -> Callable[[], Sent]:
-        """Begin to send; return a function that waits for the end."""
+        """Tell the sender to begin; return a function that waits until everything is sent and returns the counts."""
         self._pipe.send(order)
 
         def end() -> Sent:
@@ -142,7 +143,7 @@ class Running:
         """Wait until all subscribers have subscribed; return the message in which the sender says so.
 
         Raises:
-            ReceiverError: the receiver has ended before.
+            ReceiverError: the receiver ended before all had subscribed, or the time is over.
         """
         until_s = time.monotonic() + READY_TIMEOUT_S
         while not self._pipe.poll(0.2):
@@ -183,7 +184,10 @@ class Running:
             self.received = self.sent * counted / self.sent_bytes
 
     def frames_per_read(self, phase: Phase) -> float | None:
-        """Return the frames per read in a phase, or None if the receiver cannot tell; call it after `stop`."""
+        """Return the mean number of frames per read in a phase, or None if the receiver does not report it.
+
+        Call it after `stop`.
+        """
         since_ns, until_ns = phase.sent.began_ns, phase.sent.ended_ns + int(SETTLE_S * 1e9)
         if self._lines and "reads" in self._lines[-1]:
             before = max((line["reads"] for line in self._lines if line["at_ns"] < since_ns), default=0)
@@ -246,15 +250,15 @@ class Running:
         return self._total(lambda process: sum(process.cpu_times()[:2]))
 
     def system_s(self) -> float:
-        """Return the part of :meth:`cpu_s` that the kernel took."""
+        """Return the part of :meth:`cpu_s` that was spent in the kernel."""
         return self._total(lambda process: process.cpu_times().system)
 
     def rss_bytes(self) -> int:
-        """Return the memory of all of the receiver's processes."""
+        """Return the resident memory (bytes) of all of the receiver's processes."""
         return int(self._total(lambda process: process.memory_info().rss))
 
     def _total(self, figure: Callable[[psutil.Process], float]) -> float:
-        """Return the sum of a figure over the receiver's processes, without those that have just ended."""
+        """Return the sum of a figure over the receiver's processes; skip a process that ends meanwhile."""
         total = 0.0
         for process in self._processes():
             with contextlib.suppress(psutil.Error):

@@ -1,8 +1,8 @@
-"""CPU time of a connect and memory of a subscriber, of the client alone: ours, `websockets`, and a bare client in C.
+"""Measure a client's CPU time per connect and memory per subscriber: ours, `websockets`, and a bare client in C.
 
 A connect is TCP, TLS if any, the WebSocket upgrade, `connection_init` with its answer, and one `subscribe` with its
-answer. All clients connect to the same kind of server, equally many at once, and keep every connection open. Our client
-also records, and has a Locust user for each connection. The server's CPU time does not count.
+answer. All clients connect to the same kind of server with the same concurrency, and keep every connection open. Our
+client also records, and has a Locust user for each connection. The server's CPU time does not count.
 """
 
 import json
@@ -53,7 +53,7 @@ class Client:
 
 
 def run(options: Options) -> Section:
-    """Measure all clients in turn, several rounds; return the table and the bars."""
+    """Measure all clients in turn, in several rounds; return the table, and the figures with their targets."""
     section = Section(
         f"Connect and subscribe, {MANY - FEW:,} times, {AT_ONCE} at once",
         ("client", "µs CPU", "rounds", "÷ C", "connects/s", "KB each"),
@@ -175,7 +175,7 @@ def measured(client: Client, binary: Path | None, scratch: Path) -> dict[str, An
 
 
 def _said(port: int) -> str:
-    """Return the messages that our client sends, in hexadecimal, one per line; the frames have a mask of zeros."""
+    """Return our client's upgrade request and its WebSocket frames (with zero masks), in hexadecimal, one per line."""
     service = AppSyncEvents(Endpoints.from_url(f"http://127.0.0.1:{port}/event"), ApiKey(KEY))
     handshake = service.handshake()
     request = Upgrade(service.connect_url, handshake.subprotocols, handshake.headers).request

@@ -48,7 +48,7 @@ PEERS = (
     # nats-py needs aiohttp for WebSocket.
     Peer("nats-py", PYTHON, ("nats-py", "aiohttp")),
     Peer("httpx", PYTHON, ("httpx",)),
-    # The last version for Node 20; later ones need 22.
+    # The last version that supports Node 20; later versions need Node 22.
     Peer("artillery", NPM, ("artillery@2.0.21",)),
     Peer("mqtt", NPM, ("mqtt@5",)),
     Peer("node", DEBIAN, ("nodejs",), ("--version",)),
@@ -126,7 +126,7 @@ def why_missing(name: str) -> str | None:
 
 
 def _failed_installs() -> dict[str, str]:
-    """Return why tools could not be installed the last time, by name."""
+    """Return the reasons of the last failed installations, by the name of the tool."""
     try:
         found: dict[str, str] = json.loads(_FAILED.read_text())
     except (OSError, ValueError):

@@ -66,7 +66,7 @@ def run(options: Options) -> Section:
 def section_of(
     options: Options, service: str, carried: str, note: str, everyone: Sequence[Receiver], ours: str
 ) -> Section:
-    """Measure the receivers of another service, in fan-out and bursts; the bar applies to the receiver ``ours``."""
+    """Measure the receivers of another service, in fan-out and bursts; the target applies to the receiver ``ours``."""
     section = Section(f"Receiving: {service} {carried}", COLUMNS, note=f"{NOTE}\n{note}")
     patterns = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL)
     ratio = measured(options, section, f"receive {service}", everyone, patterns, ours).ratio
@@ -83,7 +83,7 @@ def measured(
     patterns: Sequence[Pattern],
     ours: str,
 ) -> Measured:
-    """Measure receivers, and put their rows and figures into a section; ``ours`` is compared with the others."""
+    """Measure receivers, put their figures into a section, and compare the receiver ``ours`` with the others."""
     chosen = [one for one in everyone if options.chooses(one.name)]
     section.missing = [f"{one.name}: {one.missing}" for one in chosen if one.missing]
     compared = measure.compare(

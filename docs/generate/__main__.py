@@ -16,7 +16,7 @@ from writing import REPO
 import scenarios
 
 FOLDER = REPO / "docs" / "reference"
-#: Each page, and the function that writes it.
+#: File name of each page, and the function that returns its text.
 PAGES: Mapping[str, Callable[[], str]] = {
     "command-line.md": command_line.page,
     "scenario-file.md": scenario_file.page,

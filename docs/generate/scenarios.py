@@ -1,4 +1,4 @@
-"""The page on the catalogue: the question, the figures and the file of each scenario."""
+"""Generate the page on the catalogue of scenarios: each scenario's question, figures and file."""
 
 from writing import REPO, anchor, head, prose, table
 

@@ -14,7 +14,7 @@ from loadgen.exits import ExitCode
 
 PATH: Final = Path(__file__).with_name("template.yaml")
 DEFAULT_NAMESPACE: Final = "default"
-#: From botocore's service model of AppSync (shape Namespace).
+#: The pattern of a namespace name, from botocore's service model of AppSync (shape Namespace).
 _NAMESPACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?")
 
 

@@ -13,7 +13,7 @@ NAME: Final = "capacity.json"
 
 
 class RecordError(Exception):
-    """A folder has no usable capacity.json; the text is one sentence."""
+    """A folder has no usable capacity.json; the error's text is one sentence."""
 
 
 def write(folder: Path, content: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Runs:
     full_ns: int
 
     def arguments(self, scale: Scale, load_: float, full: bool) -> list[str]:
-        """Return the arguments for `loadgen`, without --results."""
+        """Return the arguments of `loadgen` for a trial, without --results."""
         items = [
             *self.overrides,
             *scale.overrides(load_),
@@ -178,7 +178,7 @@ def vote(
     offered: float | None,
     goodput: float | None,
 ) -> Vote:
-    """Return a trial's vote on a goal, from the result of its gate.
+    """Return a trial's vote on a goal (passed, failed or inconclusive), from the result of the goal's gate.
 
     ``offered`` and ``goodput`` are in deliveries per second.
     """
@@ -186,7 +186,7 @@ def vote(
     if scale.proportional and offered and goodput and goodput < _SATURATED * offered:
         hint = load_ * goodput / offered
         if goal.metric.kind is Kind.SHARE and goal.op in ("<", "<=") and goal.threshold < 1:
-            # The load may exceed the target's capacity by the share of loss that the goal allows.
+            # If the goal allows a loss share of p, the load may be as high as the target's capacity / (1 − p).
             hint /= 1 - goal.threshold
     return Vote(Status(result["status"]), result["value"], goal.threshold, hint)
 

@@ -1,4 +1,4 @@
-"""List in sentences the parts of a scenario that a service cannot run or runs differently, each with its certainty."""
+"""Say in sentences which parts of a scenario a service cannot run or runs differently, and how certain this is."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from loadgen.protocol.base import TargetProtocol
 from loadgen.resolve import ResolvedRun
 
-#: Sentences on what each protocol promises: here on the order of events, below (`_HISTORY`) on events that were
+#: Sentences on each protocol's guarantees about the order of events. `_HISTORY` has those about events that were
 #: published while a client was away.
 _ORDER: Final = {
     "appsync-events": "no order of events is promised (the documentation names none)",
@@ -27,7 +27,7 @@ _LIFE: Final = "connections end after {hours:g} hours at the latest, and clients
 
 
 def limits(protocol: TargetProtocol, run: ResolvedRun) -> tuple[str, ...]:
-    """Return the limits that apply to a scenario, which was resolved for the service, as sentences."""
+    """Return sentences on the service's limits that affect a scenario; ``run`` is resolved for this service."""
     return tuple(_limits(protocol, run))
 
 

@@ -33,9 +33,9 @@ _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _EXTRA: Final = re.compile(r"  \[([^\[\]]*)\]$")
 _LIMITS: Final = re.compile(rf"(?:(?P<low>{_NUMBER})<=)?x(?P<side>[<>]=)(?P<limit>{_NUMBER})")
 _DEFAULT: Final = re.compile(rf"default: (?P<number>{_NUMBER})(?=;|$)")
-#: A limit that the help leaves out, since users expect it.
+#: A limit that the help does not print, since users expect it.
 _NONNEGATIVE: Final = "at least 0"
-#: These stand for a hyphen and a space while lines are broken, so that no line ends there.
+#: Stand-ins for a hyphen and a space while text is broken into lines, so that no line is broken there.
 _HYPHEN: Final = "\u2011"
 _SPACE: Final = "\u00a0"
 #: Code of at most this many characters stays on one line; it fits beside the names in a terminal of 60 columns.
@@ -48,7 +48,7 @@ _Formatter: Any = typer.Context.formatter_class
 
 
 class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer uses, its own or the package
-    """Breaks lines of text at spaces only, and none within short code, so that names and commands can be copied."""
+    """Breaks lines only at spaces, but not inside short code, so that names and commands can be copied."""
 
     def write(self, string: str) -> None:
         """Write text that was broken into lines, and restore its hyphens and spaces."""
@@ -64,10 +64,10 @@ class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer us
 
 
 class Command(TyperCommand):
-    """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
+    """A command whose help groups the options by their ``rich_help_panel``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; the error for a URL that is one too many says that a target needs ``--target``."""
+        """Parse the arguments. If a URL is a surplus argument, the error says that a target needs ``--target``."""
         try:
             parsed: list[str] = super().parse_args(ctx, args)
         except Exception as error:

@@ -16,7 +16,7 @@ class ScenarioError(Exception):
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type["ScenarioError"], tuple[tuple[str, ...]]]:
-        """Support pickling between processes: by default the joined text would be passed to ``__init__``."""
+        """Support pickling. By default the joined text would be passed to ``__init__``, instead of the problems."""
         return ScenarioError, (self.problems,)
 
 
@@ -36,7 +36,10 @@ class Places:
     of: dict[Path, str] = field(default_factory=dict)
 
     def place(self, path: Path) -> str:
-        """Return where the value at the path was written (such as file:line), or the nearest known part around it."""
+        """Return where the value at the path was written, such as file:line.
+
+        If that is unknown, return where the nearest enclosing part was written.
+        """
         for length in range(len(path), -1, -1):
             known = self.of.get(path[:length])
             if known is not None:
@@ -56,6 +59,7 @@ class Places:
         for problem in dict.fromkeys(sorted(problems, key=position)):
             path = problem.path
             if path[:-1] in order and path not in order and isinstance(path[-1], int):
-                path = path[:-1]  # the file has one entry in place of a list, so it has no index
+                # The file has one entry instead of a list, so the message names the entry without an index.
+                path = path[:-1]
             subject = dotted(path) if path else "the scenario"
             yield redacted(f"{self.place(problem.path)}: {subject} {problem.message}")

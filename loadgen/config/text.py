@@ -11,7 +11,7 @@ USERS_PATTERN = r"^[^:\x00-\x1f]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 #: A function in a module or a Python file.
 REFERENCE_PATTERN = r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-#: `NAME_PATTERN` in words, after "must be".
+#: `NAME_PATTERN` in words, for error messages: this text follows "must be".
 NAME_FORM = "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
 _SHOWN_CHARACTERS = 60

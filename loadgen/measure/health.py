@@ -57,7 +57,7 @@ class HealthSampler:
     """Measures event-loop lag, CPU time and garbage collection between two calls of :meth:`sample`.
 
     ``sleep`` is the cooperative sleep of the loop whose lag is measured. The caller runs ``pauses.watch`` in a thread;
-    if ``pauses`` is None, the samples say nothing of pauses. ``receive_cpu_ns`` returns the CPU time of the receive
+    if ``pauses`` is None, the samples have no figures on pauses. ``receive_cpu_ns`` returns the CPU time of the receive
     thread, or None if there is no such thread now.
     """
 
@@ -81,7 +81,7 @@ class HealthSampler:
         #: CPU time of the receive thread at the last sample; 0 before the thread begins.
         self._received_ns = receive_cpu_ns() or 0
         self._since_ns = time.monotonic_ns()
-        # Descriptors opened after this point are counted as sockets, each with its own local port.
+        # Each descriptor opened from now on is assumed to be a socket with a local port of its own.
         self._files_at_start = _open_files()
         self._open_files_limit = _open_files_limit()
         self._ports_limit = local_ports()
@@ -146,8 +146,8 @@ class HealthSampler:
 def _open_files() -> int:
     """Return how many file descriptors this process has open, or -1 if the system does not say."""
     try:
-        # On Linux 6.2 and later, the size of this folder is the number of descriptors; other kernels give 0. Listing
-        # 15,000 descriptors takes thousands of times as long.
+        # On Linux 6.2 and later, the size of this folder is the number of descriptors. Earlier kernels give 0, so the
+        # folder must be listed, which takes thousands of times as long for 15,000 descriptors.
         said = os.stat(_DESCRIPTORS).st_size  # noqa: PTH116  a Path is not needed
         return said or len(os.listdir(_DESCRIPTORS))  # noqa: PTH208  a Path for each entry would be slow
     except OSError:

@@ -9,7 +9,7 @@ from analysis.heap import Parameter, adjust
 
 _LARGE_BYTES = 1 << 20
 #: Bytes of free memory that glibc keeps at the end of its heap. Each second's figures need several arrays of half a
-#: megabyte. Without this reserve, a third of the time of writing rows went into new memory pages for them.
+#: megabyte. Without this reserve, getting new memory pages for the arrays took a third of the time of writing rows.
 _KEPT_BYTES = 8 << 20
 
 

@@ -94,7 +94,7 @@ static Text entries(Text at, Text end) {
     return at;
 }
 
-/* Returns the number of the publish that a message answers, or -1 if the message is not certainly such an answer. */
+/* Returns the number of the publish whose success a message reports, or -1 if the message may be anything else. */
 static int64_t answered(Text at, Text end) {
     int seen = 0, more = 1;
     int64_t number = -1;
@@ -109,7 +109,7 @@ static int64_t answered(Text at, Text end) {
                         : IS("failed")     ? FAILED
                         : IS("successful") ? SUCCESSFUL
                                            : OTHER;
-        /* Only the Python path knows which of two members of the same name counts. */
+        /* Leave a repeated member to the Python path, which decides which of the two values counts. */
         if (member != OTHER && seen & member) return -1;
         seen |= member;
         switch (member) {
@@ -129,7 +129,8 @@ static int64_t answered(Text at, Text end) {
                 if (!GOES_ON("[") || (at = entries(at, end)) == NULL) return -1;
                 break;
             default:
-                /* Members of other kinds of messages; the Python path checks their values. */
+                /* `event`, `errors` and `connectionTimeoutMs` belong to other messages. Leave the message to the Python
+                   path, which checks their values. */
                 if (IS("event") || IS("errors") || IS("connectionTimeoutMs")) return -1;
                 if ((at = json_value(at, end)) == NULL) return -1;
         }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* Returns the index into a list that a name denotes, or -1 if it denotes none; see
+/* Returns the list index that a name such as "12" denotes, or -1 if it is no index; like
    `loadgen.payloads.place.index_of`. */
 static int32_t index_of(const char *name, Py_ssize_t length) {
     if (length < 1 || length > 9 || (name[0] == '0' && length > 1)) return -1;
@@ -84,7 +84,7 @@ const JsonPath *json_path_of(PyObject *tokens, int numbers, int nested) {
     path->nested = nested;
     char *into = (char *)&path->tokens[count];
     for (Py_ssize_t which = 0; which < count; which++) {
-        /* The loop above has already created this UTF-8 text, so this call cannot fail. */
+        /* The str caches its UTF-8 text, which a call in the loop above has created, so this call cannot fail. */
         const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(tokens, which), &length);
         memcpy(into, name, (size_t)length);
         path->tokens[which] =

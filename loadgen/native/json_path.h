@@ -5,8 +5,8 @@
 #include "json_scan.h"
 #include "native.h"
 
-/* Returns the path along these names to a stamp of `numbers` numbers, or NULL with an exception set. `nested` is 1 if
-   events are contents of JSON strings. Equal paths share one object, which is never freed. */
+/* Returns the path, given as the names in `tokens`, to a stamp of `numbers` integers, or NULL with an exception set.
+   `nested` is 1 if events are the contents of JSON strings. Equal paths share one object, which is never freed. */
 const JsonPath *json_path_of(PyObject *tokens, int numbers, int nested);
 
 #endif

@@ -80,7 +80,7 @@ static void relieve(Rows *rows) {
 /* Decrypts whole records with Python's TLS and gives the plaintext to the fast path. The source's `take_plaintext` gets
    the plaintext that the fast path does not take. */
 static int process_tls(Poller *self, PyObject *source, const Item *item, int count) {
-    /* Hold references, since Python code called below may replace these objects. */
+    /* Hold references to `write`, `read` and `fast_path`, since Python code called below may replace them. */
     const Ends *ends = &self->ends[item->descriptor];
     PyObject *write = Py_NewRef(ends->tls_write), *read = Py_NewRef(ends->tls_read);
     FastPath *fast_path = (FastPath *)Py_NewRef(self->receiver.slots[item->descriptor].fast_path);
@@ -92,7 +92,8 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
     int direct = 1, incomplete = 0;
     Times times = item->times;
     while (!failed && count-- > 0) {
-        /* Only the last record ends where the read ends, and so has the `end_ns` of the read. */
+        /* Only the last TLS record ends where the read ends. So `end_ns` of the read applies to it, and `within_ns` to
+           the others. */
         times.end_ns = count ? item->times.within_ns : item->times.end_ns;
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
@@ -116,8 +117,8 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
             failed = 1;
             break;
         }
-        /* Once the source got data, which may have ended in the middle of a frame, the fast path must not get what
-           follows: it may begin in the middle of that frame. */
+        /* Once the source has got data (`direct` is 0), the fast path must not get the following data, which may begin
+           in the middle of a frame. */
         if (direct) taken = fast_path->take_data(fast_path, data, length, &times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
@@ -205,8 +206,8 @@ static int process_plain(
     return failed;
 }
 
-/* Processes one item: the socket's present fast path and TLS decide which functions get its data. Returns -1 with an
-   exception set. */
+/* Processes the data of one read. Whether the socket has TLS and a fast path determines which functions get the data.
+   Returns -1 with an exception set. */
 static int process_item(Poller *self, PyObject *source, const Item *item) {
     const Ends *ends = &self->ends[item->descriptor];
     const unsigned char *data = item->data;
@@ -248,8 +249,8 @@ static void process_and_free(Poller *self, Item *item) {
     if (is_still_there(self, item)) {
         PyObject *source = Py_NewRef(self->ends[item->descriptor].source);
         if ((!item->owes && process_item(self, source, item)) || settle(self, source, item)) contain(self, source);
-        /* Once no item waits any more, the thread may give data to the fast path again. Python has set the right
-           fast path for the data that follows. */
+        /* When the number of waiting items is 0, the receive thread may give data to the fast path again. By then,
+           Python has set the right fast path for the data that follows. */
         if (!item->owes && is_still_there(self, item)) {
             __atomic_sub_fetch(&self->receiver.slots[item->descriptor].waiting, 1, __ATOMIC_RELEASE);
         }
@@ -263,7 +264,7 @@ static void contain_slot(Poller *self, int descriptor) {
     contain(self, self->ends[descriptor].source);
 }
 
-/* Handles the events that have no item: due calls of a relief, lost data, and a failed poll. */
+/* Handles the events that are not in the queue of reads: pending calls of `relief`, lost data, and a failed poll. */
 static void look_after(Poller *self) {
     Receiver *receiver = &self->receiver;
     int error = __atomic_exchange_n(&receiver->poll_error, 0, __ATOMIC_ACQ_REL);
@@ -301,7 +302,7 @@ void process(Poller *self, long most) {
         while (self->taken.first != NULL) {
             int64_t now_ns = clock_ns();
             if (begun_ns == 0) begun_ns = now_ns;
-            /* The signal stays set, so the event loop will call `process` again. */
+            /* The descriptor `ready` stays readable, so the event loop will call `process` again. */
             if (most-- <= 0 || now_ns - begun_ns > TURN_NS) return;
             Item *item = self->taken.first;
             self->taken.first = item->next;

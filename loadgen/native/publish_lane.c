@@ -34,7 +34,7 @@ OpenPublish *lane_remove(PublishLane *self, int64_t number, int also_late) {
     return found;
 }
 
-/* Returns a mark (see `OpenPublish`), which takes the place of a publish that was given up; NULL if out of memory. */
+/* Returns an entry with `is_late` set, to replace a publish that was given up, or NULL if out of memory. */
 static OpenPublish *mark_of(const OpenPublish *publish) {
     OpenPublish *mark = PyMem_RawMalloc(sizeof(OpenPublish));
     if (mark == NULL) return NULL;
@@ -64,7 +64,8 @@ static int grow(PublishLane *self) {
     return 0;
 }
 
-/* Adds an open publish. Returns -1 with an exception set if its number is in use, or if out of memory. */
+/* Adds a publish that awaits its answer. Returns -1 with an exception set if another publish has the same number, or if
+   out of memory. */
 static int enter(PublishLane *self, OpenPublish *publish) {
     pthread_mutex_lock(&self->rows->lock);
     int failed = grow(self), known = 0;
@@ -121,8 +122,8 @@ static void lane_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns a tuple with the parts of each body, or NULL. If a body has no parts, returns NULL without setting an
-   exception. */
+/* Returns a tuple with each body's attribute `parts`, or NULL. NULL without an exception means that a body's `parts` is
+   None. */
 static PyObject *parts_of(PyObject *bodies) {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(bodies);
     PyObject *all = PyTuple_New(count);
@@ -165,7 +166,7 @@ static size_t send_now(int descriptor, const unsigned char *data, size_t length)
     if (descriptor < 0) return 0;
     ssize_t sent = send(descriptor, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent >= 0) return (size_t)sent;
-    /* Ignore any other error: reading the socket fails too, and reports it. */
+    /* On any other error, act as if all was sent: reading the socket fails too, and that reports the error. */
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : length;
 }
 
@@ -252,8 +253,8 @@ static PyObject *given_up(OpenPublish *publish) {
     return given;
 }
 
-/* Returns the number in the id of a publish; -1 if it is not an id of the kind that lanes make, or -2 with an
-   exception set. */
+/* Returns the number in the id of a publish, or -1 if the id does not have the form that `PublishLane` gives to ids.
+   Returns -2 with an exception set if the id is no str. */
 static int64_t number_of_id(PyObject *id) {
     Py_ssize_t length;
     if (!PyUnicode_Check(id)) {
@@ -294,8 +295,8 @@ static PyObject *lane_withdraw_all(PyObject *object, PyObject *args) {
                 place = &publish->next;
                 continue;
             }
-            /* The connection stays open. The mark shows that a late answer belongs to a publish of this lane, and not
-               to an unknown one. */
+            /* If only one owner gives up, the connection stays open and answers may arrive late. The mark keeps such an
+               answer from counting as the answer to an unknown publish. */
             OpenPublish *mark = owner >= 0 ? mark_of(publish) : NULL;
             *place = mark != NULL ? mark : publish->next;
             self->used -= mark == NULL;

@@ -36,7 +36,7 @@ static void tell(Receiver *self, int64_t now_ns) {
     self->signalled = 1;
     self->signalled_ns = now_ns;
     uint64_t one = 1;
-    /* This cannot fail, since the counter is 0. */
+    /* The write cannot fail, since the counter of the eventfd is 0. */
     (void)!write(self->ready, &one, sizeof one);
 }
 
@@ -55,7 +55,7 @@ void hand_over_round(Receiver *self, int at_once) {
     if (self->round.first != NULL) append(&self->queue, self->round.first, self->round.last);
     int wanted = !self->signalled && (self->queue.first != NULL || __atomic_load_n(&self->look, __ATOMIC_ACQUIRE));
     int64_t passed_ns = self->now_ns - self->signalled_ns;
-    /* If the clock was set back, the elapsed time is negative: signal at once. */
+    /* If the clock was set back, the elapsed time is negative: then signal at once instead of waiting. */
     self->owes_signal = wanted && !at_once && passed_ns >= 0 && passed_ns < SIGNALS_APART_NS;
     if (wanted && !self->owes_signal) {
         tell(self, self->now_ns);
@@ -88,8 +88,8 @@ static int has_room(const Receiver *self) {
 
 void wait_for_room(Receiver *self) {
     pthread_mutex_lock(&self->queue_lock);
-    /* Set `full` before checking for room. `free_item` first makes room and then checks `full`, so one of the two sees
-       the other's change. */
+    /* Set `full` before checking for room. `free_item` makes room before it checks `full`. So either this thread sees
+       the room, or `free_item` sees `full` and wakes this thread. */
     __atomic_store_n(&self->full, 1, __ATOMIC_SEQ_CST);
     while (!has_room(self) && !__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
         pthread_cond_wait(&self->room, &self->queue_lock);

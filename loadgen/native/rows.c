@@ -1,7 +1,7 @@
 /* The buffers that the receive path writes deliveries to.
 
-   Writing rows needs only their lock: the receive thread writes them without the GIL. The relief is Python code, and
-   runs only in `rows_relieve`, which callers must call as their last step. */
+   Writing rows needs only their lock: the receive thread writes them without the GIL. `relief`, called when many
+   buffers are full, is Python code. It runs only in `rows_relieve`, which callers must call as their last step. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ typedef struct {
     PyObject_HEAD
     Chunk *chunk;
     Py_ssize_t size;
-    int lent; /* 1 from `take` until Python gives the block back */
+    int lent; /* 1 while Python has the block: from `take` to `give_back` */
 } Block;
 
 static int block_buffer(PyObject *object, Py_buffer *view, int flags) {
@@ -131,7 +131,8 @@ static int rows_traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
-/* Clears only the relief. Blocks are never part of a cycle, and rows may still be written. */
+/* Clears only `relief`: blocks are never part of a reference cycle, and the chunks are still needed, since rows may be
+   written. */
 static int rows_clear(PyObject *object) {
     Py_CLEAR(((Rows *)object)->relief);
     return 0;
@@ -150,7 +151,7 @@ static void rows_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns true if enough chunks are full to call the relief. */
+/* Returns true if at least `self->most` chunks are full, so that `relief` should be called. */
 static int is_crowded(Rows *self) {
     rows_lock(self);
     int crowded = self->most && self->fulls >= self->most;
@@ -159,13 +160,13 @@ static int is_crowded(Rows *self) {
 }
 
 void rows_relieve(Rows *self) {
-    /* The relief may fill chunks itself: do not call it recursively. */
+    /* `relief` may fill chunks itself: do not call it recursively. */
     if (self->relieving) return;
     self->relieving = 1;
     Py_INCREF(self);
     Py_ssize_t due = __atomic_exchange_n(&self->due, 0, __ATOMIC_RELAXED);
     while (due-- > 0 && self->relief != NULL && is_crowded(self)) {
-        /* Keep a reference: the relief may replace itself by calling `on_backpressure`. */
+        /* Keep a reference: the called function may replace `self->relief` by calling `on_backpressure`. */
         PyObject *relief = Py_NewRef(self->relief);
         PyObject *result = PyObject_CallNoArgs(relief);
         if (result == NULL) PyErr_WriteUnraisable(relief);
@@ -193,7 +194,7 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
         if (values[at] == -1 && PyErr_Occurred()) return NULL;
     }
     if (!PyLong_CheckExact(args[1])) {
-        /* The arrival is an interval: see loadgen.measure.arrival. */
+        /* The arrival is known only as an interval: an `Arrival` (loadgen.measure.arrival). */
         PyObject *uncertain = PyObject_GetAttrString(args[1], "uncertain_ns");
         if (uncertain == NULL) return NULL;
         values[3] = PyLong_AsLongLong(uncertain);
@@ -209,8 +210,9 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* Removes up to `most` full chunks, oldest first. If `also_current` is 1 and the current chunk holds rows, it first
-   becomes a full one. Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
+/* Removes up to `most` full chunks, oldest first. If `also_current` is 1 and the current chunk holds rows, this chunk
+   counts as full too. Returns 0 with the removed chunks in `*taken` and their number in `*count`, or -1 if out of
+   memory. */
 static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, Py_ssize_t *count) {
     rows_lock(self);
     int failed = also_current && self->offset > 0 && rotate(self);

@@ -39,7 +39,8 @@ static Py_ssize_t append_padding(PyObject *text, Py_ssize_t at, Py_ssize_t lengt
     return at;
 }
 
-/* Returns the event made of one body, which is `(head, tail, room)`: see `loadgen.payloads.stamping.Parts`. */
+/* Returns the event made of one body, given as the tuple `(head, tail, room)`: see
+   `loadgen.payloads.stamping.Parts`. */
 static PyObject *event_of(PyObject *parts, const char *numbers, Py_ssize_t length) {
     if (!PyTuple_CheckExact(parts) || PyTuple_GET_SIZE(parts) != 3 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 0)) ||
         !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 1))) {
@@ -129,7 +130,7 @@ done:
 static unsigned char entropy[1024];
 static size_t entropy_used = sizeof entropy;
 
-/* A forked process must not use the masks of its parent. */
+/* A forked process must not use the same masks as its parent, so discard the random bytes. */
 static void forked(void) {
     entropy_used = sizeof entropy;
 }

@@ -1,11 +1,11 @@
-/* Functions for publishes that are sent: numbers, masks and frames. */
+/* Functions for sending publishes: write numbers, masks and frame headers. */
 #ifndef LOADGEN_SENDING_H
 #define LOADGEN_SENDING_H
 
 #include "native.h"
 
 #define DIGITS_MAX 20
-/* Space for two numbers with a comma before each. */
+/* Size of the text of two numbers, each with a comma before it. */
 #define PAIR_MAX (2 * DIGITS_MAX + 2)
 /* Maximum size of a frame's header without the mask, and the size of the mask. */
 #define HEADER_MAX 10

@@ -77,7 +77,7 @@ def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duratio
 
 
 def request_count(pace: Pace, duration_ns: int) -> int:
-    """Return how many requests of the whole group are due before ``duration_ns``; the mean for Poisson arrival."""
+    """Return how many requests of the group are due before ``duration_ns``; for Poisson arrival, the mean number."""
     if pace.curve:
         due = pace.integral.requests_before(duration_ns)
     else:
@@ -86,7 +86,10 @@ def request_count(pace: Pace, duration_ns: int) -> int:
 
 
 def _even_times(requests_per_s: float, first: int, step: int) -> Iterator[int]:
-    """Yield ``floor(number / rate)`` in ns for the requests ``first``, ``first + step``, …; exact, by integers."""
+    """Yield ``floor(number / rate)`` in ns for the requests ``first``, ``first + step``, ….
+
+    The values are exact, because only integers are used.
+    """
     rate = Fraction(requests_per_s)
     scale = rate.denominator * _NS_PER_S
     divisor = rate.numerator
@@ -98,7 +101,10 @@ def _timed(pace: Pace, positions: Iterator[float]) -> Iterator[int]:
 
 
 def _poisson_positions(clients: int, random: Random) -> Iterator[float]:
-    """Yield the positions of one client's share of a Poisson process, in units of the group's requests."""
+    """Yield the positions of one client's requests in a Poisson process.
+
+    The unit is the mean distance between two requests of the group.
+    """
     draw, log = random.random, math.log
     total = 0.0
     lost = 0.0  # rounding error of the sum so far (Kahan summation)

@@ -49,7 +49,7 @@ def read_data(
         try:
             columns = used.get(name, [])
             if coded:
-                # User classes may read any column in their code, except secret ones.
+                # The code of a user class may read any column except secret ones, so read them all.
                 known = header(
                     _inside(folder, data.file), data.kind, name=data.file, separator=data.separator
                 )
@@ -98,7 +98,7 @@ def _inside(folder: Path, file: str) -> Path:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
-        # The path has a loop of links or a null character; reading the file reports that.
+        # The path has a loop of links or a null character. Return it, since reading the file will report the problem.
         inside = True
     if not inside:
         # A scenario from another person must not make the harness read arbitrary files.
@@ -146,7 +146,7 @@ def _few(name: str, count: int, source: str, data: Data, have: int) -> Problem:
 def _unusable(
     scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
 ) -> Iterator[tuple[str, str]]:
-    """Yield a file and a sentence for each row that makes an invalid channel."""
+    """Yield the data file and an error message for each row that makes an invalid channel."""
     for path, source, validate in templates(scenario.clients, rules):
         template = Template.parse(source)
         used = [meant for meant in map(split, dict.fromkeys(template.names)) if meant is not None]
@@ -194,7 +194,7 @@ def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[t
 
 
 def _rows_used(data: Data, have: int, clients: int, by_request: bool) -> int:
-    """Return the number of rows, from the first on, that a group's clients may use."""
+    """Return how many rows of a data file a group's clients may use: always the first ones."""
     if data.assign == "by-client" or (data.assign == "in-turn" and not by_request):
         return min(have, clients)
     return have

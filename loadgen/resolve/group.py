@@ -37,7 +37,7 @@ class Churn(Struct, frozen=True):
 
     away_ns: Ns
     changes_per_s: Rate | None = None
-    """Number of subscriptions per second, in the whole group, that clients end and later request again."""
+    """Number of subscriptions that the clients of the group together end per second, to request them again later."""
     lifetime_ns: PositiveNs | None = None
     constant: bool = False
     """True if every connection lasts ``lifetime_ns``, False if this is the mean of an exponential distribution."""
@@ -68,7 +68,7 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
 
     @property
     def given(self) -> tuple[dict[str, Any], ...]:
-        """The logins that the group sets itself instead of using the target's."""
+        """The logins that the scenario gives for this group; the target's login is used for everything else."""
         return tuple(each for each in (self.connect, *self.subscribe, self.publish) if each is not None)
 
     @property
@@ -83,7 +83,7 @@ class Stage(Struct, frozen=True):
     at_ns: Ns
     users: Annotated[int, Meta(ge=0, le=MOST_CLIENTS)]
     per_s: Rate
-    """Clients that begin or end their tasks per second until ``users`` is reached."""
+    """Rate of change: the number of clients per second that begin or end their tasks until ``users`` is reached."""
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -106,8 +106,10 @@ class Group(Struct, frozen=True, kw_only=True):
     namespaces: Annotated[tuple[Name, ...], Meta(max_length=50)] = ()
     """The namespaces that the tasks use."""
     loop: Literal["closed", "open"] | None = None
-    """`open` if tasks start by a schedule, `closed` if each task starts after a wait; None without tasks, and until the
-    user class is loaded."""
+    """`open` if tasks start by a schedule, `closed` if each task starts after a wait.
+
+    None if there are no tasks, or if the user class has not been loaded yet.
+    """
     pacing: Annotated[str, Meta(max_length=200)] | None = None
     """Description of the tasks' schedule, for display, or None."""
     reconnect: Reconnecting
@@ -138,7 +140,7 @@ class Group(Struct, frozen=True, kw_only=True):
         if self.users is not None:
             return tuple(f"/{name}" for name in self.namespaces)
         channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
-        # A channel that begins with a value of the request has a namespace that is unknown before the request.
+        # Leave out a reply channel that begins with a value of the request: its namespace depends on the request.
         if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
             return channels
         return (*channels, without_request(self.respond.channel))

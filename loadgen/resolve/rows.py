@@ -21,7 +21,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     Columns that only publish requests use are included if their data file assigns its rows `by-client`.
     """
     if group.users is not None:
-        # User classes may read any column in their code.
+        # The code of a user class may read any column, so return all columns.
         return tuple(f"{source}.{column}" for source, data in run.data.items() for column in data.columns)
     names = [name for source in group.subscribe for name in Template.parse(source).names]
     if group.publish is not None:
@@ -38,7 +38,10 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns that publish requests use, by table, without tables that give each client its own row."""
+    """Return the columns that publish requests use, by table.
+
+    Tables with `assign: by-client` are left out: there each client has its own row, whatever the request.
+    """
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
         if isinstance(publishing.payload, Lines):
@@ -54,7 +57,7 @@ def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
 
 
 def rows_of(run: ResolvedRun, table: str) -> int:
-    """Return the number of rows of a table that publish requests draw from."""
+    """Return the number of rows of a table; publish requests draw rows from it."""
     if table in run.data:
         return run.data[table].rows
     return next(
@@ -65,7 +68,10 @@ def rows_of(run: ResolvedRun, table: str) -> int:
 
 
 class ClientRows:
-    """The values of each client's own rows, read from the tables; only a process that has the files can create it."""
+    """The values of each client's own rows, read from the tables.
+
+    Only a process that has the tables of all data files can create it.
+    """
 
     def __init__(self, run: ResolvedRun, tables: Tables) -> None:
         """Use the tables of a resolved run's data; raises KeyError if one is missing."""
@@ -98,7 +104,10 @@ class ClientRows:
         return f"{self._run.data[source].file}:{table.line(self.row(source, group, number))}"
 
     def places(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return the :meth:`place` of each client, by its global number; clients without a place are left out."""
+        """Return the file and line of the row with each client's login, keyed by global client number.
+
+        Clients whose login uses no column are left out.
+        """
         found = {}
         for number in numbers:
             if (place := self.place(self._run.group_of(number), number)) is not None:
@@ -128,7 +137,7 @@ class ClientRows:
 
 
 class RequestDraw:
-    """Draws the channels of one publisher's requests, in the order of its schedule, if they depend on data.
+    """Draws the data-dependent channels of one publisher's requests, in the order of its schedule.
 
     ``rows`` maps the name of each data file to the row drawn for the request whose channel was returned last.
     """
@@ -150,7 +159,7 @@ class RequestDraw:
     ) -> None:
         """``own`` has the values of the client's rows.
 
-        ``more`` names data sets of which rows are drawn although the template names none of their columns.
+        ``more`` names further data files to draw rows from, although the template uses none of their columns.
         """
         bound = template.bind({name: text_of(cell) for name, cell in own.items()})
         index, seed = number - group.first, str(run.seed)

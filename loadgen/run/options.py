@@ -241,7 +241,7 @@ class RunOptions:
         bool,
         _cost(
             help="Do not ask before a run that costs money.",
-            # Plain Locust never asks: without this option it refuses a run that costs money.
+            # Plain Locust never asks for confirmation: without this option it refuses a run that costs money.
             locust_help="Allow a run that costs money.",
         ),
     ] = False
@@ -280,7 +280,7 @@ class RunOptions:
     ] = False
     profile: Annotated[
         str | None,
-        # Locust already has an option `--profile`.
+        # Locust has its own option `--profile`, so on Locust's command line this option has another name.
         _target(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
     ] = None
     region: Annotated[
@@ -335,7 +335,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of the table: an option with its name, type and default."""
+    """An option of `RunOptions`, with its name, type and default."""
 
     name: str
     """The field of `RunOptions`."""
@@ -379,5 +379,5 @@ def _entry(found: "Field[Any]") -> Entry:
     return Entry(found.name, kind, repeatable, None if found.default is MISSING else found.default, option)
 
 
-#: The table of a run's options, by the name of the field of `RunOptions`.
+#: The options of a run, keyed by field name of `RunOptions`.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}

@@ -21,18 +21,18 @@ class Placement:
     """Chooses and makes the folder of one run; errors that the methods raise have exit code 2."""
 
     results: Path
-    """The folder that the run's folder is made in, unless `output` is given."""
+    """The parent of the run's folder, unless `output` is given."""
     output: Path | None = None
     """The run's folder itself, which must be new or empty."""
 
     @classmethod
     def of(cls, options: Any) -> "Placement":
-        """Return the placement of a run's folder that the options of the run ask for."""
+        """Return the placement for the options `results` and `output` of a run."""
         return cls(Path(options.results), None if options.output is None else Path(options.output))
 
     @property
     def parent(self) -> Path:
-        """The folder that the run's folder is made in."""
+        """The parent of the run's folder."""
         return self.results if self.output is None else self.output.absolute().parent
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ class Placement:
         final name before the folder is renamed.
 
         Raises:
-            RunError: the folder cannot be renamed, or the place was taken meanwhile.
+            RunError: the folder cannot be renamed, or its new path was taken meanwhile.
         """
         try:
             if self.output is not None:
@@ -132,7 +132,7 @@ class Placement:
         """Make `latest` a link to this run; do nothing if the file system does not support links."""
         link, made = self.results / LATEST, self.results / f".{LATEST}-{os.getpid()}"
         if link.exists() and not link.is_symlink():
-            # Keep a file or folder that has this name: the user must have made it.
+            # A file or folder named `latest` is not ours, since we make only links: keep it.
             return
         with suppress(OSError):
             made.unlink(missing_ok=True)

@@ -177,7 +177,7 @@ class LoadBursts(Part):
 
     @property
     def length_ns(self) -> None:
-        """None, because the bursts go on for as long as the run publishes."""
+        """None, because the curve has no length of its own: the bursts go on for as long as the run publishes."""
         return None
 
     @property
@@ -240,7 +240,10 @@ class Daily(Part):
         return self.daily.peak_percent
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return a point for every 5 minutes of the day; `loadgen.pacing.shapes.daily` states the error."""
+        """Return a point for every 5 minutes of the day.
+
+        `loadgen.pacing.shapes.daily` states the error of the interpolation between them.
+        """
         day = self.daily
         return shapes.daily(
             day.low_percent / 100,
@@ -267,7 +270,7 @@ FORM_TAGS = {key: f"<{key}>" for key in _FORMS}
 
 
 def _one_form(value: object) -> object:
-    """Return the value; refuse it unless it is a list, or a mapping with the key of exactly one form."""
+    """Return the value if it is a list or a mapping with the key of exactly one form; else raise an error."""
     if isinstance(value, list | tuple | Part):
         return value
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The server's own API key, and the error for an invalid setting."""
+"""Make the server's API key, or read it from the environment; define the error for an invalid setting."""
 
 import secrets
 import string

@@ -78,10 +78,11 @@ def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int
     rates = ApiRates(config.quotas, SharedTokenBucket)
     listeners = listening.open_for_processes(config)
     port = listeners[0].sockets[0].getsockname()[1]
-    # A frozen heap stays shared with the forks: a collection would write to its pages and so copy them.
+    # Freeze the heap, so that its pages stay shared with the forks: a garbage collection would write to them and so
+    # copy them.
     gc.collect()
     gc.freeze()
-    # Block the signals until each process has installed its handlers: without them, a signal would end it with a
+    # Block the signals until each process has installed its handlers. Before that, a signal would end it with a
     # traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     members = _fork(config, listeners, rates)
@@ -213,7 +214,7 @@ def _be_member(
     parents: Sequence[socket.socket],
     others: Sequence[_Place],
 ) -> NoReturn:
-    """Serve, then exit the process here, so that a fork never runs the code that follows in its parent."""
+    """Serve in a forked process, then exit it here, so that it never runs the parent's code after the fork."""
     code = lifecycle.EXIT_FAILED
     try:
         # A stream ends only when all copies of its other end are closed. So close the copies that this process
@@ -258,7 +259,7 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
 
 
 def _tell(control: socket.socket, word: bytes) -> None:
-    # Ignore the error: if the parent is gone, `_watch_parent` stops this process.
+    # Ignore a failed send: if the parent is gone, `_watch_parent` stops this process.
     with suppress(OSError):
         control.send(word)
 

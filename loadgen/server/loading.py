@@ -17,7 +17,7 @@ def without_authorities() -> Iterator[None]:
         return
 
     names = ("load_default_certs", "set_default_verify_paths")
-    # Save only methods that the class itself defines: inherited ones reappear when the replacement is deleted.
+    # Save only the methods that `SSLContext` itself defines: an inherited one reappears when `nothing` is deleted.
     own = {name: vars(ssl.SSLContext)[name] for name in names if name in vars(ssl.SSLContext)}
     for name in names:
         setattr(ssl.SSLContext, name, nothing)

@@ -62,8 +62,8 @@ class StandInConfig:
     ) -> Self:
         """Return the settings for the options of a command line.
 
-        The key comes from the environment variable `api_key_env`, or is generated if that is None. `options` are the
-        service's own, each as `NAME=VALUE`.
+        The API key comes from the environment variable that `api_key_env` names; if `api_key_env` is None, a key is
+        generated. `options` are the service's own, each as `NAME=VALUE`.
 
         Raises:
             ValueError: an option is invalid; the message is one sentence.
@@ -112,7 +112,7 @@ def serve(config: StandInConfig, *, announce: bool = False, exit_with_stdin: boo
         print(f"loadgen server: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        # The error is about the journal, because this server opens no other file for writing.
+        # An OSError here can only concern the journal, the only file that this server opens for writing.
         print(
             f"loadgen server: the journal {str(config.settings.journal)!a} cannot be written ({error.strerror})",
             file=sys.stderr,
@@ -162,7 +162,7 @@ def _say_ready(config: StandInConfig, port: int, *, announce: bool) -> None:
         ready = {**urls, "api_key": config.settings.api_key, "pid": os.getpid(), "pids": [os.getpid()]}
         print(json.dumps(ready), flush=True)
         return
-    # Do not show a given key on the terminal: the user knows it.
+    # Show only a generated key on the terminal. The user knows a given one.
     key = f"the one in {config.api_key_source}" if config.api_key_source else config.settings.api_key
     print(
         f"Stand-in of {service.title} is ready; stop it with Ctrl-C.\n"

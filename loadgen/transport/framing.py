@@ -75,7 +75,7 @@ class TextFrames:
         self._on_text = on_text
         self._judge = judge
         self._first = _BINARY_AND_FINAL if binary else _TEXT_AND_FINAL
-        # The poller recognises whole text frames only, no binary frames.
+        # Binary frames have no callback of their own, since the poller recognises only whole text frames.
         self._on_whole: OnText | None = None if binary else on_text
         self._library = library
         self._max_bytes = max_bytes if max_bytes is not None else 1 << 62
@@ -115,7 +115,7 @@ class TextFrames:
                 return
             self._partial = None
             if missing > 0:
-                # Complete the partial frame by itself, so that the rest starts at a frame boundary and the fast path
+                # Process the completed frame separately, so that the rest starts at a frame boundary and the fast path
                 # can process it. If a service sends faster than this process reads, nearly every read splits a frame.
                 partial += data[:missing]
                 rest = data[missing:]
@@ -190,7 +190,10 @@ class TextFrames:
         return True
 
     def _give_up(self, rest: bytes | memoryview, length: int, arrival_ns: int, read_ns: int) -> None:
-        """End the stream if the callback `judge` refuses this frame, else leave the rest to `websockets`."""
+        """End the stream if the callback `judge` refuses this frame.
+
+        Otherwise let `websockets` process this frame and all later data.
+        """
         if not self._is_refused(rest, 0, length):
             self._given_up = True
             self.ready, self.whole = False, None

@@ -15,7 +15,7 @@ def by_library(name: str, error: Exception) -> TransportError:
     if not isinstance(error, InvalidStatus):
         return HandshakeRefusedError(f"{name} {handshake.broken(error)}")
     response = error.response
-    # Use lower-case names for the lookup, in reverse order, so that the first of several headers with one name wins.
+    # Build the dictionary in reverse order, so that the first of several headers of the same name counts.
     headers: Mapping[str, str] = {
         key.lower(): value for key, value in reversed(list(response.headers.raw_items()))
     }

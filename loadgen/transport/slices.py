@@ -1,4 +1,4 @@
-"""Do long work on the gevent hub in slices, so that connections are served in between."""
+"""Do long work in slices, so that the event loop can serve connections in between."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar

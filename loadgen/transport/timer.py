@@ -86,8 +86,8 @@ class PreciseTimer:
     def _on_readable(self) -> None:
         if self._timer is None or not self._timer.acknowledge():
             return
-        # A greenlet that is woken here may wait again. That does not arm the timer: it is armed once, below, for the
-        # greenlet that is due next.
+        # A greenlet that is woken here may wait again. `_FIRING` keeps it from arming the timer, which is armed only
+        # once, below, for the greenlet that is due next.
         self._armed_ns = _FIRING
         while self._due and self._due[0][0] <= time.monotonic_ns():
             _, _, waiter = heapq.heappop(self._due)

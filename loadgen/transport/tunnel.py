@@ -1,6 +1,6 @@
 """Open a tunnel through a forward proxy, by CONNECT.
 
-RFC 9110, 9.3.6 (CONNECT).
+See RFC 9110, section 9.3.6.
 """
 
 import re
@@ -35,7 +35,7 @@ def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: 
 
     Raises:
         ProxyError: the proxy could not be reached or did not open a tunnel.
-        TransportError: ``dial`` failed without a proxy, or failed because of the harness or its machine.
+        TransportError: ``dial`` failed, either without a proxy, or with one but for a reason on this machine.
     """
     if proxy is None:
         return dial(host, port, timeout_s)
@@ -68,7 +68,7 @@ def open_tunnel(proxy: Proxy, raw: socket.socket, host: str, port: int, timeout_
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n"
     late = ProxyError(f"the proxy {proxy.name} did not answer in time when asked to connect to {authority}")
-    # Update the event loop's time, from which gevent counts a timeout: without a load it may be long out of date.
+    # Update the event loop's cached time, from which gevent counts a timeout: an idle loop has not updated it for long.
     gevent.get_hub().loop.update_now()
     try:
         with gevent.Timeout(max(0.001, timeout_s), late):
@@ -144,7 +144,7 @@ def _no_http(proxy: Proxy, head: bytes) -> ProxyError:
 
 def _refusal(proxy: Proxy, authority: str, status: int, reason: str) -> str:
     said = f"{status} {reason}".strip()
-    # Tinyproxy answers a wrong login with 401.
+    # 407 means a missing or wrong login, but Tinyproxy answers a wrong one with 401.
     if status == 407 or (status == 401 and proxy.login is not None):
         if proxy.login is None:
             return (

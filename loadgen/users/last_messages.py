@@ -1,4 +1,4 @@
-"""The last messages of one life of a connection, for display if it fails."""
+"""The last messages of a connection since it was last opened, for display if it fails."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,7 @@ from loadgen.measure.broken import LastMessage
 from loadgen.protocol.base import Service
 from loadgen.transport.framing import OnText
 
-#: Number of messages kept of a life. Publishes, and deliveries that a fast path processes, are not kept.
+#: Number of messages kept. Publishes, and deliveries that a fast path processes, are never kept.
 KEPT: Final = 4
 #: Size of the longest message that is kept; of a longer one only the length is kept.
 KEPT_BYTES: Final = 1024
@@ -19,7 +19,7 @@ _Kept = tuple[int, bytes | bytearray | int, str | None]
 
 
 class LastMessages:
-    """Keeps the last messages of one life of a connection.
+    """Keeps the last messages of a connection since it was last opened (one life of the connection).
 
     Of a subscribe message only the channel and the size are kept, because the message often holds a token. To keep one
     token for each of a thousand clients would take much memory.
@@ -38,7 +38,7 @@ class LastMessages:
 
     def received(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
         """Keep a received message and pass it on; see `framing.OnText`."""
-        # Without a fast path, every received message comes here, so avoid loops and calls.
+        # Without a fast path, this runs for every received message, so it has no loops and few calls.
         self._fourth = self._third
         self._third = self._second
         self._second = self._top
@@ -71,7 +71,7 @@ class LastMessages:
 def _said(frames: Frames, content: bytes | bytearray | int, about: str | None) -> str:
     if isinstance(content, int):
         return about or "…"
-    # A received message that is not JSON may contain a secret anywhere, so redact it like a sent message.
+    # Redact a received message that is not JSON as strictly as a sent one: it may contain a secret anywhere.
     if about is not None or content[:1] not in (b"{", b"["):
         frames.sent(bytes(content))
     else:

@@ -73,8 +73,8 @@ class PublishRequests:
         self._on_settled = on_settled
         self._open = OpenRequests(run, client, self._after)
         self._rows = rows
-        #: The object that makes the events' bodies, or None if bodies are only padding with the stamp in its
-        #: default place.
+        #: The object that makes the events' bodies. It is None if bodies are mere padding and the stamp has its default
+        #: place.
         self._maker: BodyMaker | None
         if payload_bytes is None:
             assert client.publish is not None
@@ -84,7 +84,8 @@ class PublishRequests:
             self._payload_bytes, self._padded = payload_bytes, True
             self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
         self._plain = plain(self._payload_bytes)
-        #: The connection whose direct publishes (see `users.direct`) are used if possible; None over HTTP.
+        #: The connection to publish over; None over HTTP. If possible, native code sends the publishes (see
+        #: `users.direct`).
         self._connection = sender.connection if isinstance(sender, ConnectionSender) else None
         #: True if each answer must be reported at once, because a limit on unanswered requests depends on it.
         self.awaited = False
@@ -105,8 +106,8 @@ class PublishRequests:
     ) -> None:
         """Make and send a request's events; return without waiting for the answer. Never raises.
 
-        ``intended_ns`` is on the master's clock. ``slot_ns`` is on this process's clock; sending any later is a delay
-        of the load generator. ``cause`` is the delivery that caused the request.
+        ``intended_ns`` is on the master's clock. ``slot_ns`` is the time to send on this process's clock; sending
+        later counts as the load generator's delay. ``cause`` is the delivery that caused the request.
         """
         try:
             self._publish(number, sequences, channel, intended_ns, slot_ns, cause)
@@ -127,7 +128,7 @@ class PublishRequests:
         intended_ns: int,
         cause: Cause | None = None,
     ) -> None:
-        """Record a request that was due and is not sent any more, so that it counts as offered load."""
+        """Record a request that was due but will not be sent, so that it counts as offered load."""
         self._record_unsent(number, sequences, channel, intended_ns, None, "unsent", None, cause)
 
     def give_up(self) -> None:
@@ -159,7 +160,7 @@ class PublishRequests:
             ):
                 self._run.progress.sent += len(sequences)
                 return
-        # Until the events are made, use the planned size.
+        # `_payload_bytes` is the planned size; the actual sizes are known only when the events have been made.
         request = OpenRequest(
             sequences,
             channel,
@@ -202,9 +203,11 @@ class PublishRequests:
         return sequences, members
 
     def _bodies(self, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
-        """Return the bodies of events; members that the user's payload() returned replace the scenario's content.
+        """Return the bodies of events.
 
-        ``members`` are empty if the user's code makes none.
+        An event's item in ``members`` is the JSON that the user's payload() returned; it replaces the scenario's
+        content.
+        ``members`` is empty if the user's code makes no content.
         """
         size, maker = self._payload_bytes, self._maker
         if maker is None:
@@ -233,7 +236,7 @@ class PublishRequests:
         self._on_settled()
 
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
-        """Count a failure of the user's code for each refused event that it made larger than the service accepts."""
+        """Count a failure of the user's code for each refused event that its members made too large for the service."""
         most = self._run.most_event_bytes
         if most is None or self._payload_bytes > most or not self._padded:
             return

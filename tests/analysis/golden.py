@@ -78,7 +78,7 @@ def plain(folder: Path) -> Path:
 
 
 def tasks(folder: Path) -> Path:
-    """A run whose groups of clients have tasks: in a closed loop, an open loop, and an unknown one."""
+    """A run of three groups of clients with tasks: in a closed loop, in an open loop, and in a loop of unknown kind."""
     groups = [
         {"group": "a", "users": "u.py:A", "loop": "closed", "pacing": None},
         {"group": "b", "users": "u.py:B", "loop": "open", "pacing": "constant_pacing(1)"},
@@ -214,7 +214,7 @@ def staircase(folder: Path) -> Path:
 
 
 def clocks(folder: Path) -> Path:
-    """A run of two workers with different clocks; one clock steps, and its worker ends early."""
+    """A run of two workers whose clocks differ. Worker 1 is killed early, and its clock steps."""
     draw = random.Random(7)
     offsets_ns = {0: 40 * MS, 1: -25 * MS}
     rows: dict[str, list[Row]] = {name: [] for name in ("events", "deliveries", "subscriptions")}
@@ -344,12 +344,12 @@ def echoes(folder: Path) -> Path:
 
 
 def vouched(folder: Path) -> Path:
-    """A run in which ClockBound vouches for the clocks of a worker and of the master."""
+    """A run in which ClockBound reports error bounds for the clocks of a worker and of the master."""
     return run_with_pings(folder, 20_000, 30_000)
 
 
 def users(folder: Path) -> Path:
-    """A run whose user code made checks and failed, and whose service sent unreadable messages."""
+    """A run with checks by user code, failures of user code and of the harness, and unreadable messages."""
     worker = {
         "worker": 0, "id": "local", "hostname": "h", "pid": 1, "finished": True, "undecodable": 3,
         "checks": {"schema": {"passed": 9, "failed": 1}},
@@ -363,7 +363,7 @@ def users(folder: Path) -> Path:
 
 
 def stopped(folder: Path) -> Path:
-    """A run whose process was stopped for a while."""
+    """A run whose process was suspended for 1.5 s."""
     rows = seconds(paused(4.5, 1500 * MS, lag_max_ns=1520 * MS, interval_ns=2500 * MS))
     judged(folder, rows=rows, phases=LONG)
     return folder
@@ -380,7 +380,7 @@ def held_back(folder: Path) -> Path:
 
 
 def uncertain(folder: Path) -> Path:
-    """A run in which every fifth message shares a kernel stamp with later ones."""
+    """A run with uncertain arrivals: every fifth message may have arrived up to 3 ms before its kernel time stamp."""
     run_of(folder, ["delivery.latency.p99 < 12ms"], lambda number: 3 * MS if number % 5 == 0 else 0)
     return folder
 
@@ -458,7 +458,7 @@ def written(folder: Path) -> Written:
 
 
 def all_written(folder: Path) -> dict[str, Written]:
-    """Return this version's output for each synthetic run, which is made below ``folder``, and the sample."""
+    """Make each synthetic run in ``folder``; return this version's output for these runs and the sample."""
     found = {name: written(make(folder / name)) for name, make in RUNS.items()}
     return {**found, "sample": written(REPO / "results" / "sample")}
 

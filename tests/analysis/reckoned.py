@@ -4,14 +4,14 @@ from analysis.figures import derived
 from analysis.loading.run import Run
 from analysis.verify.check import Reckoned
 
-#: What was computed from a record's tables, by the name and content of each file that was read.
+#: Results computed from a record's tables, keyed by the name and content of each file that was read.
 _KNOWN: dict[tuple[tuple[str, bytes], ...], Reckoned] = {}
 
 
 def once(run: Run) -> Reckoned:
     """Return the `Reckoned` of a run, computed once for all runs with the same bytes.
 
-    Tests that leave the program's code unchanged can use it in place of `Reckoned`.
+    Use it in place of `Reckoned` in tests that do not patch the code, since a result is cached for the whole test run.
     """
     paths = sorted(path for path in run.path.glob("*.parquet") if path.stem not in derived.NAMES)
     key = tuple((path.name, path.read_bytes()) for path in (run.path / "manifest.json", *paths))

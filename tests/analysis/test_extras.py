@@ -32,7 +32,7 @@ class _Distribution:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that simulates an installation and returns what the command would install."""
+    """Return a function that simulates a way of installing, and returns the arguments of the recommended command."""
     for name in (extras.IMAGE, "VIRTUAL_ENV"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(metadata, "requires", lambda _name: ['scipy>=1.14; extra == "compare"', "rich>=13"])
@@ -142,7 +142,7 @@ def test_require_looks_for_every_module_of_the_extra(monkeypatch: pytest.MonkeyP
 
 
 def test_the_table_says_what_pyproject_declares() -> None:
-    """The table has every extra, none of the modules is installed by default, and `all` has all packages."""
+    """`extras.MODULES` has every extra, none of its modules is installed by default, and `all` has all packages."""
     owners = metadata.packages_distributions()
     default = {Requirement(line).name for line in PROJECT["dependencies"]}
     for extra, modules in extras.MODULES.items():
@@ -152,7 +152,7 @@ def test_the_table_says_what_pyproject_declares() -> None:
         assert set(DECLARED[extra]) <= set(DECLARED["test"])
         for module in modules:
             of_module = {re.sub("[-_.]+", "-", owner).lower() for owner in owners[module]}
-            # OpenTelemetry's packages share one module.
+            # One module may belong to several packages, such as OpenTelemetry's: one of them must be declared.
             assert of_module & names, module
     assert set(DECLARED) - set(extras.MODULES) == {"all", "dev", "docs", "mutation", "test"}
 

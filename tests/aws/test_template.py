@@ -14,7 +14,7 @@ from loadgen.aws.template import PATH, body, logical_id, render
 
 pytestmark = pytest.mark.long
 
-#: Names of 1 to 50 characters; drawn from a regular expression they would take twice as long.
+#: Names of 1 to 50 characters. Drawing them from a regular expression would take twice as long.
 _ENDS = st.sampled_from(ascii_letters + digits)
 NAMES = st.one_of(
     _ENDS, st.builds("{}{}{}".format, _ENDS, st.text(ascii_letters + digits + "-", max_size=48), _ENDS)
@@ -22,8 +22,8 @@ NAMES = st.one_of(
 
 
 def found(template: str, *regions: str) -> list[str]:
-    """Return the findings that the command cfn-lint would print for these regions."""
-    # Imported here, because every process of a test run collects all tests and would load it.
+    """Return the findings that the command `cfn-lint` would print for a template in these regions."""
+    # Import cfnlint only here: at the top, every process of a test run would load it when it collects this file.
     from cfnlint.api import lint
     from cfnlint.config import ManualArgs
 
@@ -36,7 +36,7 @@ def test_it_is_clean_as_shipped_and_as_sent() -> None:
     far_apart = ("us-east-1", "eu-west-1", "ap-northeast-1")
     assert found(PATH.read_text(), *far_apart) == []
     assert found(body(["default", "chat-rooms", "Chat"]), *far_apart) == []
-    # The linter does find mistakes: here is one.
+    # Check that the linter does find a mistake.
     broken = PATH.read_text().replace("AuthType: API_KEY", "AuthType: PASSWORD", 1)
     assert any("PASSWORD" in said for said in found(broken, "us-east-1"))
 

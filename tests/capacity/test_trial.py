@@ -60,7 +60,8 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
         ("invalid", "schedule", True),
         ("invalid", "record", False),
         ("degraded", "ledger", False),
-        # The figures of these runs have no bounds, so a finding on the clock leaves them in doubt.
+        # The headline figures of these runs have no bounds for the clock error, so a finding on the clock puts them in
+        # doubt.
         ("degraded", "clock", False),
     ],
 )
@@ -98,8 +99,8 @@ def test_a_weak_generator_may_pass_a_goal_and_not_fail_it(tmp_path: Path, subjec
     assert (failed.votes, failed.doubt, failed.generator) == ((), f"{subject} is off", True)
     unsent, _ = said(tmp_path / "c", findings=own, unsent=3)
     assert (unsent.votes, unsent.generator) == ((), True)
-    # A late generator lengthens no latency measured from the actual sending time, but the load was not the
-    # one asked for.
+    # Latencies from the actual sending time do not grow if the generator is late. They do not count either, because the
+    # load was not the intended one.
     service, _ = said(tmp_path / "d", findings=own, goal="delivery.service.p99 < 50ms")
     assert (service.votes, service.generator) == ((), True)
 

@@ -156,7 +156,8 @@ def test_a_token_is_renewed_before_it_expires_and_nobody_waits(tmp_path: Path) -
     assert token() == "t1"
     assert token.renewals == 0
     now[0] += 2
-    # While the renewal hangs, the old token, still valid, is returned at once, and only one renewal runs.
+    # The old token is still valid. While the renewal hangs, every call returns the old token at once and starts no
+    # second renewal.
     assert [token() for _ in range(10)] == ["t1"] * 10
     release.set()
     deadline = time.monotonic() + 60
@@ -300,7 +301,7 @@ def test_no_aws_credentials_is_one_sentence(aws: Path) -> None:
 
 
 def test_temporary_credentials_are_renewed_before_they_expire(aws: Path) -> None:
-    """A profile has a credential_process, as for SSO: botocore renews within 15 minutes of the expiry."""
+    """The profile has a `credential_process`. botocore renews its credentials when they expire within 15 minutes."""
     counter = aws / "count"
     script = aws / "process.py"
     script.write_text(

@@ -42,7 +42,7 @@ def test_random_rows_are_fixed_by_seed_name_and_client_and_spread_evenly() -> No
     # Each row is expected 500 times; 5 standard deviations are 106.
     assert set(drawn) == set(range(10))
     assert all(abs(count - 500) < 106 for count in drawn.values())
-    # Rows must not depend on the process or the version, only on seed, name and client.
+    # The drawn row depends only on the seed, the name of the data and the client's number.
     assert [row("random", 1000, 0, number=number) for number in range(5)] == [
         row("random", 1000, 9, number=number) for number in range(5)
     ]

@@ -110,7 +110,7 @@ def greet_mqtt(peer: Peer, number: int) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A protocol as its service speaks it; ``messages`` are valid and invalid bytes on the wire."""
+    """The service's side of a protocol; ``messages`` are valid and invalid messages, as bytes on the wire."""
 
     service: Callable[[int, bool], Service]
     greet: Callable[[Peer, int], None]
@@ -178,7 +178,7 @@ class Outcome:
 
 
 class Overheard:
-    """A service whose sessions call the handler that ``hearing`` makes from the client's handler."""
+    """Wraps a service: its sessions call the handler that ``hearing`` returns for the client's own handler."""
 
     def __init__(self, service: Service, hearing: Callable[[SessionHandler], SessionHandler]) -> None:
         self._service, self._hearing = service, hearing
@@ -192,7 +192,7 @@ class Overheard:
 
 @contextlib.contextmanager
 def poller(kind: str) -> Iterator[None]:
-    """Read sockets with the native poller, or with the one in Python."""
+    """Within the block, read sockets with the native poller if ``kind`` is "native", else with the Python poller."""
     was = native.available
     native.available = kind == "native"
     pollers._pollers.clear()
@@ -215,8 +215,8 @@ def meet(
     """Let three clients subscribe and receive ``count`` events each; return what became of them.
 
     The service sends the bad client ``bad(k)``, which are bytes on the wire, before the k-th event.
-    ``hearing`` is given the bad client's handler and returns the one that its session calls; in this case the
-    client's deliveries are examined in Python.
+    ``hearing`` may replace the bad client's handler: it gets the handler, and returns the one that the client's session
+    calls. The client's deliveries are then examined in Python.
     """
     kind = KINDS[name]
     ready, sent = threading.Event(), threading.Event()
@@ -270,10 +270,10 @@ def meet(
                 while min(taken[0], taken[2]) < count:
                     gevent.sleep(0.002)
                     recorder.flush()
-            # Wait for data that is still in a socket, because it may do harm too.
+            # Wait until bad data that is still in a socket has been processed too.
             gevent.sleep(0.01)
         except gevent.Timeout:
-            # The test then fails over the missing rows.
+            # The caller's assertions then fail, because rows are missing from the outcome.
             pass
         outcome.ended = [n for n, connection in enumerate(connections) if connection.ended.is_set()]
         for connection in connections:

@@ -70,7 +70,7 @@ def test_a_buffer_cannot_be_resized_and_is_used_again() -> None:
     rows.give_back(buffer)
     for number in (2, 3, 4, 5):
         rows.add(number, 1, 1, STAMP)
-    # The buffer's memory is used again, while an array still shows it.
+    # The memory of the returned buffer is used for new rows, so the array shows them.
     assert {2, 4} & {int(seen[0])}
     assert numbers(rows) == [2, 3, 4, 5]
 
@@ -90,7 +90,7 @@ def test_a_buffer_outlives_its_rows() -> None:
 
 @pytest.mark.parametrize("where", ["spare", "written to", "full"])
 def test_a_buffer_is_given_back_once(where: str) -> None:
-    """Otherwise two of the record's buffers would use the same memory."""
+    """If a buffer could be given back twice, two buffers would use the same memory."""
     rows = native.Rows(9, 1)
     rows.add(1, 1, 1, STAMP)
     ((buffer, _),) = rows.take()
@@ -122,7 +122,8 @@ def test_a_relief_is_callable_and_is_not_called_within_itself() -> None:
     for _ in range(5):
         rows.add(0, 1, 1, STAMP)
     assert deepest == 1
-    # Each full buffer makes one call due. Buffers that fill during such a call wait for the next row.
+    # Each full buffer causes one call of `relief`. For a buffer that fills during a call, the call is made after the
+    # next row.
     assert calls == 1 + 2 + 3 + 4 + 5
     assert len(numbers(rows)) == 5 + calls
 
@@ -187,7 +188,10 @@ def test_removing_a_socket_that_was_closed_says_so_and_forgets_it() -> None:
 @pytest.mark.parametrize("kind", ["rows", "fast_path", "poller"])
 def test_a_cycle_through_each_type_is_collected(kind: str) -> None:
     class Owner:
-        """Stands in for a recorder or a connection, which holds an object that holds a method of it."""
+        """Stands in for a recorder or a connection, and forms a reference cycle with a native object.
+
+        The native object holds a bound method of the owner, and the owner holds the native object.
+        """
 
         held: Any
 
@@ -241,7 +245,7 @@ def test_the_memory_of_a_recorder_that_is_gone_is_free(tmp_path: Path) -> None:
 
     spool: Any = Spool()
     gc.collect()
-    # Rows of other tests. None of them is freed below, so no id occurs twice.
+    # Keep the `Rows` of other tests alive, so that none of the objects made below can reuse their ids.
     others = [each for each in gc.get_objects() if isinstance(each, native.Rows)]
     gone = []
     for _ in range(30):

@@ -27,7 +27,7 @@ STAMP = (7, 3, 12, 1_790_000_000_000_000_000, 1_790_000_000_000_000_123)
 
 
 def without(value: Any, tokens: tuple[str, ...]) -> Any:
-    """Return a body without the value at a place, and without objects on the path that are then empty."""
+    """Return a body without the value at a place; objects on the path that become empty are removed too."""
     token, rest = tokens[0], tokens[1:]
     if isinstance(value, list):
         at = index_of(token)
@@ -88,7 +88,7 @@ def test_any_body_and_place_give_the_stamp_and_the_body_again(
     event = stamping.event(*STAMP, stamping.whole(*split(text, place.tokens)))
     assert isinstance(event, str)
     assert stamping.read(event) == (STAMP, False)
-    # An event that a service has rewritten can be read as well.
+    # The stamp can be read even if the service has written the event anew, with its members in another order.
     assert stamping.read(json.dumps(json.loads(event), sort_keys=True)) == (STAMP, False)
     assert without(json.loads(event), place.tokens) == without(body, place.tokens)
 

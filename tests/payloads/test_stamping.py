@@ -1,4 +1,4 @@
-"""Test stamping all events of a request together, natively and in Python."""
+"""Test stamping all events of a request in one call, with the C extension and in pure Python."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MEMBERS = TEXTS.map(lambda text: text and json.dumps({"n": text}, ensure_ascii=F
 
 
 def in_python(*arguments: object) -> tuple[Sequence[object], Sequence[int]]:
-    """Call `stamped` as if the native part had not been built."""
+    """Call `stamped` as if the C extension had not been built."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "available", False)
         return stamped(*arguments)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ def test_this_machine_can_be_examined() -> None:
     assert {"CPUs", "memory", "open files", "local ports", "clock"} <= set(names)
     for each in found:
         assert each.found
-        # A finding has advice exactly if something can be improved.
+        # A finding has advice if, and only if, something can be improved.
         assert (each.advice is not None) == (each.state in ("limited", "bad"))
         assert set(each.to_dict()) == {"name", "state", "found", "advice"}
 

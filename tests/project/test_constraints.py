@@ -15,7 +15,7 @@ PYTHONS = [("3.11", "3.11.2"), ("3.12", "3.12.1"), ("3.13", "3.13.0"), ("3.14", 
 
 
 def _pins(version: str, full: str) -> dict[str, str]:
-    """Return name and version of each pin that holds for a Python on Linux."""
+    """Return the name and version of each pin that applies to this Python version on Linux."""
     environment = {"python_version": version, "python_full_version": full, "sys_platform": "linux"}
     found: dict[str, str] = {}
     for line in LINES:

@@ -89,7 +89,7 @@ def test_a_request_takes_its_channel_and_its_payload_from_one_row() -> None:
     assert {content["to"] for _, content in found} == {"a", "b", "c"}
     for sequence, (channel, content) in enumerate(found):
         assert channel == f"/default/u/{content['to']}"
-        # Rows assigned by client give each publisher its own row.
+        # With `assign: by-client`, each publisher has a row of its own; this one has the first.
         assert content["me"] == "a"
         assert content["n"] == sequence
         assert (content["none"], content["empty"], content["nothing"]) == (None, "", [])
@@ -162,7 +162,7 @@ def test_payloads_of_bytes_on_a_broker() -> None:
     assert run.publishing["others"].payload_bytes == 2
 
 
-#: Text of the scenario, its replacement, and the resulting message.
+#: A text of the scenario, the faulty text that replaces it, and the error message that results.
 MISTAKES = [
     ('"{anyone.id}"\n          me', '"{anyone.idd}"\n          me', "people.csv:1: there is no column 'idd'; did you mean 'id'?"),
     ('n: "{seq}"', 'n: "{sec}"', "x.yaml:16: clients.backend.publish.payload.json.n has {sec}, which is no column and none of {seq}, {now}, {uuid}; did you mean 'seq'?"),

@@ -91,7 +91,7 @@ def parsed(options: RunOptions) -> dict[str, Any]:
 
 
 def of_locust(entry: Entry, value: Any) -> Any:
-    """Return a value as the child parses it: a path as text, and `--no-report` inverted."""
+    """Return a value as the child parses it: a path becomes text, and `--no-report` is the opposite of `report`."""
     if entry.type is Path:
         return [str(each) for each in value] if entry.repeatable else str(value)
     return not value if entry.option.locust_opposite else value
@@ -122,7 +122,7 @@ def test_what_the_user_types_is_what_the_child_reads(
     "words", [["--", "--"], ["comments", "--auth=--"], ["x", "--set=a=1", "--set", "--"]]
 )
 def test_a_value_that_the_child_cannot_read_is_refused(words: list[str]) -> None:
-    """The argparse of Python 3.11 drops the value `--` of any option."""
+    """Python 3.11's argparse drops `--` if it is an option's value, so `loadgen run` refuses it."""
     done = CliRunner().invoke(app, ["run", *words])
     assert done.exit_code == 2
     assert "'--' is not a value" in done.stderr
@@ -130,7 +130,7 @@ def test_a_value_that_the_child_cannot_read_is_refused(words: list[str]) -> None
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
 def test_an_option_changes_nothing_else(entry: Entry) -> None:
-    """Setting one option changes at most one parsed value of the harness's options."""
+    """Setting one option changes no parsed value of any other option."""
     others: dict[type, Any] = {
         str: "-some value",
         Path: Path("/a"),
@@ -160,7 +160,7 @@ def test_locusts_parser_has_the_options_of_the_table_and_no_other() -> None:
     added = {action.dest: action for action in LOCUST._actions if action.dest not in known}
     assert set(added) == {entry.locust_name for entry in OURS}
     for entry in OURS:
-        # Locust must not already have an option with this flag.
+        # Plain Locust must have no option with the same flag.
         assert entry.locust_flag not in bare._option_string_actions
         assert added[entry.locust_name].option_strings == [entry.locust_flag]
 
@@ -189,14 +189,14 @@ def test_the_help_names_each_variable_that_stands_in() -> None:
 
 
 def test_a_worker_and_a_master_are_told_what_they_may_use() -> None:
-    """Each process reads permissions from its own command line, because its own user gives them."""
+    """Each process reads permissions from its own command line: the person who starts it gives them."""
     readers = {entry.flag: entry.option.reader for entry in ENTRIES.values() if entry.option.permission}
     assert readers == {
         "--allow-env": Reader.BOTH,
         "--allow-file": Reader.BOTH,
         "--allow-commands": Reader.BOTH,
-        # On a master, the option permits a remote target. On a worker, it permits remote sources of its
-        # clients' tokens.
+        # On a master, `--allow-remote` permits a remote target. On a worker, it permits fetching the clients' tokens
+        # from a remote host.
         "--allow-remote": Reader.BOTH,
         # A worker loads only the files that its own command line names.
         "--allow-users": Reader.PARENT,

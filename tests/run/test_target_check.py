@@ -12,7 +12,8 @@ from loadgen.run.target import Target
 from loadgen.run.target_check import check, first_clients
 from loadgen.scenario.login import Login
 
-#: Nothing listens at this address, so an attempt to connect would fail differently.
+#: Nothing listens at this address. So if the check tried to connect, the test would see another error than the expected
+#: one.
 TARGET = "plain.yaml+ws://127.0.0.1:9"
 PLAIN = """
 version: 1

@@ -20,7 +20,7 @@ from tests.scenario.strategies import scenarios
 
 @cache
 def validator() -> Any:
-    """Return a validator, made only on use, because every process of a test run collects this file."""
+    """Return a validator. It is made on first use, because every process of a test run imports this file."""
     return jsonschema.Draft202012Validator(json_schema())
 
 

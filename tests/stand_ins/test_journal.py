@@ -14,7 +14,7 @@ def test_each_loss_is_a_line_with_the_stamp_of_its_event(tmp_path: Path) -> None
     losses.lost("every", encode_event(11, 22, 33, 44, 55, 100), connection=3, subscription="s7")
     losses.lost("payload", "no stamp", connection=4, subscription="s8", size=9)
     losses.lost("payload", None, connection=4, subscription="s8")
-    # The file is complete before the server ends.
+    # Each loss is in the file at once, not only when the server ends.
     first, second, third = map(json.loads, path.read_text().splitlines())
     losses.close()
     losses.lost("every", None, connection=3, subscription="s7")

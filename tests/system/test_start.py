@@ -8,7 +8,7 @@ import pytest
 from tests.paths import REPO
 from tests.system.harness import STUCK_S
 
-#: Modules that some process of ours loads, and that take a tenth of a second of CPU time or more.
+#: The slow imports among all modules that the harness uses: each takes at least 0.1 s of CPU time.
 HEAVY = frozenset(
     {
         "aiohttp",
@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as folder:
 PROCESSES = {
     "child": ("import loadgen.child", set()),
     "loadgen run": (_RUN, {"pydantic", "typer"}),
-    # This process stands for two kinds. Both need the same heavy modules, and neither may load more.
+    # This entry tests two kinds of process at once: both need the same heavy modules, and neither may load more.
     "command line and loadgen plan": (
         _COMMANDS + "from loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},
@@ -81,7 +81,7 @@ PROCESSES = {
         {"locust", "numpy", "pyarrow"},
     ),
     "server": ("import loadgen.server.__main__", {"aiohttp", "asyncio"}),
-    # This runs the whole analysis, because pyarrow would load pandas only when it is first used.
+    # Run the whole analysis: merely importing pyarrow would not load pandas, but the first use of pyarrow might.
     "analysis": ("from pathlib import Path" + _FINISH, {"numpy", "pyarrow", "rich"}),
 }
 
@@ -102,7 +102,7 @@ def loaded(code: str) -> frozenset[str]:
 @pytest.mark.parametrize("kind", PROCESSES)
 def test_a_process_loads_what_it_needs_and_nothing_else_that_is_heavy(kind: str) -> None:
     code, needed = PROCESSES[kind]
-    # Test equality, so that the list does not name modules that are not needed.
+    # Test equality, so that `PROCESSES` also lists no module that is not needed any more.
     assert loaded(code) == needed
 
 

@@ -35,7 +35,10 @@ def may_capture() -> bool:
 
 
 class _Tap:
-    """Records the segments that a port sends as (stamp, sequence number, length), by the receiving port."""
+    """Records the TCP segments that a port sends.
+
+    `_segments` maps each receiving port to its segments, as (time stamp, sequence number, length).
+    """
 
     def __init__(self, port: int, protocol: int) -> None:
         self._port = port
@@ -126,9 +129,9 @@ class Capture:
             tap.thread.join()
 
     def arrivals_ns(self, port: int, ends: Ints) -> tuple[Ints, Ints]:
-        """Return bounds of the times at which the last byte before each of ``ends`` arrived.
+        """Return lower and upper bounds of the arrival times of bytes that were sent to ``port``.
 
-        ``ends`` are places in the stream that was sent to ``port``.
+        ``ends`` are byte offsets in the stream; each stands for the last byte before it.
         """
         before, after = self._taps
         return before.arrivals_ns(port, ends), after.arrivals_ns(port, ends)

@@ -92,8 +92,8 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_and_not_tried() -> 
         client = GeventHttpClient(url, 1)
         for _ in range(3):
             assert client.post(b"{}", {}) == (200, b"{}")
-            # Use `time.sleep` instead of `gevent.sleep`, so that the hub has not noticed the close before the
-            # next request.
+            # Use `time.sleep`, since with `gevent.sleep` gevent's event loop might notice the close before the next
+            # request.
             time.sleep(0.05)
     assert len(accepted) == 3
 
@@ -171,7 +171,7 @@ def test_a_large_body_is_sent_whole_to_a_slow_reader() -> None:
 
     with served(answer) as (url, _):
         assert GeventHttpClient(url, 1).post(body, {}) == (200, b"{}")
-    # The server received all but the bytes that were read to notice the request.
+    # The whole body arrived; `received` lacks only the bytes, up to 1 MiB, that `served` had read before.
     assert len(body) - (1 << 20) <= received <= len(body)
 
 

@@ -1,4 +1,4 @@
-"""Test that the short parser of answers to an upgrade accepts only what the library accepts too."""
+"""Test that our short parser of answers to an upgrade accepts nothing that the `websockets` library refuses."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ HEADERS = {"x-one": "1"}
 
 
 def answer_of(upgrade: Upgrade) -> bytes:
-    """Return the answer of a server made with the library."""
+    """Return the answer to an upgrade request from a server of the `websockets` library."""
     server = ServerProtocol(subprotocols=[Subprotocol(OFFERED[0])])
     server.receive_data(upgrade.request)
     (request,) = server.events_received()
@@ -51,7 +51,7 @@ def test_the_request_is_the_librarys_with_a_key_of_its_own() -> None:
 
 
 def test_an_answer_like_the_last_one_is_judged_again() -> None:
-    """A repeated answer is recognised without parsing, but only if its value fits the present key."""
+    """A repeated answer is recognised without parsing, but only if its `Sec-WebSocket-Accept` fits the current key."""
     last = LastAccepted()
     first = Upgrade(URL, OFFERED, HEADERS, last=last)
     answer = answer_of(first)
@@ -72,7 +72,8 @@ def test_an_answer_that_names_a_subprotocol_is_not_one_for_a_client_that_offered
     other = Upgrade(URL, OFFERED[1:], HEADERS, last=last)
     key = next(line for line in other.request.split(b"\r\n") if b"Key:" in line)
     asked = Upgrade(URL, OFFERED, HEADERS)
-    # This answer has the right Sec-WebSocket-Accept, but a subprotocol that only `asked` has offered.
+    # Make an answer with the right Sec-WebSocket-Accept for `other`, but with a subprotocol that only `asked` has
+    # offered.
     asked.request = asked.request.replace(
         next(line for line in asked.request.split(b"\r\n") if b"Key:" in line), key
     )

@@ -104,7 +104,7 @@ def test_the_server_is_told_why() -> None:
         while not b"".join(heard) and time.monotonic() < deadline:
             gevent.sleep(0.01)
     said = b"".join(heard)
-    # A close frame was sent, whose code is masked.
+    # The client sent a masked close frame: two header bytes, four mask bytes, then the code.
     assert said[:2] == b"\x88\x82"
     code = bytes(byte ^ mask for byte, mask in zip(said[6:8], said[2:6], strict=False))
     assert int.from_bytes(code, "big") == CloseCode.PROTOCOL_ERROR
@@ -133,7 +133,7 @@ def _with(header: bytes) -> Say:
     return lambda asked: yes(asked).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n")
 
 
-#: Answers to the upgrade, after which the server keeps the connection open, and the resulting errors.
+#: Invalid answers to the upgrade, each with the error that it must cause. The server keeps the connection open.
 ANSWERS: dict[str, tuple[Say, str]] = {
     "HTTP/2": (lambda _: b"\0\0\x12\x04\0\0\0\0\0" + b"\0" * 18, "with HTTP/2, and the handshake is one of"),
     "TLS alert": (lambda _: b"\x15\x03\x01\0\x02\x02\x46", "a TLS alert .the port wants TLS: a URL of wss"),
@@ -229,13 +229,13 @@ def test_an_answer_that_drips_is_called_that() -> None:
         assert not isinstance(caught.value, HandshakeRefusedError)
 
 
-# --- The following tests compare with the library, which finds the same violations later. ---
+# --- The following tests compare our parser with `websockets`, which finds the same violations, but later. ---
 
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000, 100_001]))
 LIMIT = 100_000
 
 
-# Strategies are made once, because hypothesis examines each new one.
+# Make the strategies once, because Hypothesis spends time on examining each new one.
 _OPCODES = st.sampled_from(
     [Opcode.TEXT] * 6 + [Opcode.BINARY] + [Opcode.CONT] * 3 + [Opcode.PING, Opcode.PONG]
 )
@@ -261,7 +261,7 @@ def frames(draw: st.DrawFn) -> bytes:
 
 
 def by_the_library(stream: bytes) -> tuple[list[bytes], bool]:
-    """Return the messages, and whether there is a violation, according to the library alone."""
+    """Return the messages that the `websockets` library finds in a stream, and whether it finds a violation."""
     protocol = ClientProtocol(parse_uri("ws://x/"), max_size=LIMIT)
     protocol.state = OPEN
     protocol.parser = protocol.parse()

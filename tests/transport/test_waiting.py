@@ -57,7 +57,7 @@ def test_a_wait_that_times_out_says_so_and_can_be_repeated() -> None:
 
 
 def fall_behind() -> None:
-    """Keep Python busy, so that the event loop's own clock is 300 ms behind."""
+    """Keep Python busy for 300 ms, so that the event loop's cached time is as much behind."""
     gevent.sleep(0.001)
     until_s = time.monotonic() + 0.3
     while time.monotonic() < until_s:
@@ -94,7 +94,10 @@ def test_a_timer_that_is_started_while_the_loop_is_behind_lasts_its_time() -> No
 
 
 def test_all_timers_of_the_hub_are_started_by_the_current_time() -> None:
-    """A timer started by the event loop's own clock ends too early after a busy period."""
+    """All timers must be made in `waiting`, which updates the event loop's cached time first.
+
+    A timer that counts from an outdated time ends too early.
+    """
     others = [
         path.relative_to(REPO).as_posix()
         for path in sorted((REPO / "loadgen").glob("**/*.py"))

@@ -10,7 +10,7 @@ from loadgen.measure.surroundings.cgroups import Groups, Place, find
 from loadgen.measure.surroundings.limits import cpus_here, tightest_memory, tightest_quota
 
 _PROC = Path("/proc")
-#: Interval of reading EC2's counters; not shorter, because the driver asks the hypervisor for them.
+#: Interval of reading EC2's counters; not shorter, because each read is slow: the driver asks the hypervisor.
 _ALLOWANCES_EVERY_S = 1.0
 _MOST_BYTES = 1 << 20
 
@@ -118,7 +118,7 @@ class Surroundings:
         self.take(0)
 
     def take(self, interval_ns: int) -> Around:
-        """Return the sample of the time since the last call, ``interval_ns`` ago."""
+        """Return the sample for the time since the last call; ``interval_ns`` is the length of this time."""
         self._locate()
         counted = {name: value for name, value in self._counters().items() if value is not None}
         before, self._before = self._before, counted
@@ -224,8 +224,9 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # Take the cpuacct cgroup that is as many levels above the process's own as the cgroup with the quota is. Trust
-        # it only if both cgroups have the same name, or are the topmost of their hierarchies.
+        # The counter is in the cpuacct hierarchy. Take the cgroup there that is as many levels above the process's own
+        # as the cgroup with the quota is in its hierarchy. Trust it only if both have the same name, or are the
+        # topmost.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None

@@ -78,11 +78,11 @@ class Use:
     source: str
     adjustable: bool | None = None
     at_least: bool = False
-    """True if the service may count more than `asked`."""
+    """True if `asked` is a lower bound: the service may count more."""
     binds: bool = True
     """False if the quota never limits the load, such as the longest lifetime of a connection."""
     takes_s: Fraction | None = None
-    """For rates of connects and subscribes: the minimum time in seconds in which all clients can do so."""
+    """For rates of connects and subscribes: minimum time (s) in which all clients can connect or subscribe."""
 
     @property
     def share(self) -> Fraction | None:
@@ -95,7 +95,7 @@ class Use:
 def uses(service: Service, offer: str, load: Load, *, largest_plan: bool = False) -> list[Use]:
     """Return the load's use of each quota that the service's file has, and of the ceilings of the offer's plan.
 
-    The plan is the one that the load needs, or the last one if none fits or ``largest_plan`` is true.
+    The plan is the cheapest one that fits the load, or the last one if none fits or ``largest_plan`` is true.
     """
     found = []
     for name in QUOTAS:
@@ -148,7 +148,10 @@ def uses(service: Service, offer: str, load: Load, *, largest_plan: bool = False
 
 
 def growing(service: Service, offer: str, load: Load, *, largest_plan: bool = False) -> list[Use]:
-    """Return :func:`uses` without the rates of connects and subscribes, which a larger load can spread over time."""
+    """Return the :func:`uses` that grow with the load.
+
+    The rates of connects and subscribes are left out, because a larger load can spread them over a longer time.
+    """
     return [use for use in uses(service, offer, load, largest_plan=largest_plan) if use.name not in _OF_RAMPS]
 
 
@@ -166,16 +169,16 @@ def tightest(found: list[Use]) -> Use | None:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """The growth of one number of a load (axis) at which a quota, or the largest plan, binds."""
+    """How far one number of a load (axis) can grow until a quota or the largest plan is exceeded."""
 
     axis: Axis
     factor: float | None
-    """Factor, below 1 if a quota is exceeded already; None if no known quota binds."""
+    """Largest factor of growth; below 1 if a quota is exceeded already, None if no known quota binds."""
     use: Use | None
 
 
 def headrooms(service: Service, offer: str, load: Load) -> list[Headroom]:
-    """Return the headroom of each number of the load (axis).
+    """Return how far each number of the load (axis) can grow until a quota or the largest plan is exceeded.
 
     The rates of connects and subscribes are left out, because a larger load can spread them over time.
     """
@@ -192,10 +195,10 @@ def _headroom(service: Service, offer: str, load: Load, axis: Axis) -> Headroom:
     if binding is None:
         return Headroom(axis, None, None)
     if (always := over(low)) is not None:
-        # The quota is exceeded even by a tiny load, so the axis does not matter.
+        # The quota is exceeded even if this axis of the load is divided by `_MOST_GROWTH`.
         return Headroom(axis, float(low), always)
     for _ in range(_STEPS):
-        # The geometric mean, as a fraction of few digits.
+        # The geometric mean of `low` and `high`, rounded to a fraction with a denominator of at most 10**12.
         middle = Fraction(float(low) ** 0.5 * float(high) ** 0.5).limit_denominator(10**12)
         if not low < middle < high:
             break
@@ -235,7 +238,7 @@ _ASKED: Final[Mapping[QuotaName, Callable[[Load, Fraction | None], Fraction | No
     "publishes_per_connection_per_s": lambda load, _: max(
         (stream.each_connection_per_s for stream in load.streams), default=ZERO
     ),
-    # This is the mean over all connections; some connections receive more.
+    # The next two figures are means over all connections; some connections receive more.
     "deliveries_per_connection_per_s": lambda load, _: _each(load.peak_outbound_per_s(), load),
     "bytes_per_connection_per_s": lambda load, _: _each(load.peak_bytes_out_per_s(), load),
     "subscriptions_per_connection": lambda load, _: load.subscriptions_most,

@@ -98,7 +98,7 @@ class SubscriptionIndex(Generic[Value]):
         self._size = 0
 
     def __len__(self) -> int:
-        """Return the number of (pattern, value) pairs."""
+        """Return the number of stored (pattern, value) pairs."""
         return self._size
 
     def add(self, pattern: str, value: Value) -> None:
@@ -123,7 +123,10 @@ class SubscriptionIndex(Generic[Value]):
             del table[key]
 
     def buckets(self, channel: str) -> Iterator[Collection[Value]]:
-        """Yield collections of matching values without copying them; the index must not change meanwhile."""
+        """Yield the values that match the channel, in one collection per pattern.
+
+        The collections are no copies, so the index must not change meanwhile.
+        """
         bucket = self._exact.get(channel)
         if bucket:
             yield bucket.keys()

@@ -11,8 +11,8 @@ HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
-#: The form of AWS's hosts, also of GraphQL APIs; emulators use it under their own domain, such as
-#: `<id>.appsync-api.<region>.localhost`.
+#: The form of AWS's host names, for Event APIs and GraphQL APIs. Emulators use the same form under their own domain,
+#: such as `<id>.appsync-api.<region>.localhost`.
 TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
 AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
@@ -56,7 +56,7 @@ class Endpoints:
         return self.http_host
 
     def describe(self) -> dict[str, str | None]:
-        """Return both URLs for the manifest; the HTTP URL names the target."""
+        """Return both URLs for the manifest; the HTTP URL is also the target's name (`url`)."""
         return {"url": self.http_url, "http_url": self.http_url, "ws_url": self.ws_url}
 
     @property

@@ -125,7 +125,7 @@ def subscribe(operation_id: str, channel: str, authorization: Mapping[str, str])
 
 
 def unsubscribe(operation_id: str) -> bytes:
-    """Return the message that ends the subscription with that id."""
+    """Return the message that ends the subscription with this id."""
     return _encode({"type": "unsubscribe", "id": operation_id})
 
 
@@ -154,7 +154,7 @@ def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status."""
+    """Classify errors by type; if no type is known, by the first code; if there is no code, by the HTTP status."""
     codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
     return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
 
@@ -184,7 +184,7 @@ decode_server_message = msgspec.json.Decoder(ServerMessage).decode
 
 
 class DataMessage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="data"):
-    """A delivery in AWS's form; nearly all messages of a load test are deliveries."""
+    """A delivery as AWS sends it, with one event. Nearly all messages of a load test are deliveries."""
 
     id: str
     event: str
@@ -225,7 +225,7 @@ def unsubscribe_success(operation_id: str) -> bytes:
 def publish_success(
     operation_id: str, successful: Sequence[SuccessfulEvent], failed: Sequence[FailedEvent]
 ) -> bytes:
-    """Return the answer to a publish; both lists refer to the events by index."""
+    """Return the answer to a publish; ``successful`` and ``failed`` refer to the events by index."""
     return _encode(
         {"id": operation_id, "type": "publish_success", "successful": successful, "failed": failed}
     )

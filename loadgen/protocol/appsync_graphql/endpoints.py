@@ -1,4 +1,4 @@
-"""Derive the two URLs of a GraphQL API, its operations and its form of login from the one URL that the user gives."""
+"""Derive the HTTP and realtime URLs, the operations and the kind of login of a GraphQL API from the user's one URL."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ _CARRIERS: Final[tuple[Carrier, ...]] = ("subprotocol", "query")
 
 @dataclass(frozen=True, slots=True)
 class GraphqlUrl(Endpoints):
-    """The URLs to send mutations to and to open a WebSocket to."""
+    """The URLs of a GraphQL API: the HTTP URL for mutations, and the WebSocket URL for subscriptions."""
 
     path: str
     """The path of the HTTP URL, which a signature covers."""
@@ -76,7 +76,7 @@ class GraphqlUrl(Endpoints):
 
 
 def recognises(url: str) -> bool:
-    """Return True if a URL names a GraphQL API, as its scheme or else its path shows."""
+    """Return True if the scheme of a URL, or else its path, shows that it names a GraphQL API."""
     try:
         parts = urlsplit(url.strip())
     except ValueError:

@@ -1,7 +1,7 @@
 """Messages of both directions, in the dialect of `graphql-ws` that AppSync speaks.
 
 The dialect is the protocol of subscriptions-transport-ws, with a `start_ack` and an authorization in each `start`
-(source: amplify-js, a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
+(sources: amplify-js and a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
 """
 
 import base64
@@ -19,7 +19,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 thousand levels deep."""
 
 SUBPROTOCOL: Final = "graphql-ws"
-#: Value of `payload`, the second parameter of the handshake's query next to `header`: base64 of `{}`.
+#: Value of `payload` in the query of the WebSocket URL, where `header` is the other parameter: base64 of `{}`.
 EMPTY_PAYLOAD: Final = "e30="
 _MOST_ERRORS: Final = 5
 _encode = msgspec.json.Encoder().encode
@@ -78,9 +78,10 @@ decode_body: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def errors_of(holder: Any) -> list[WireError]:
-    """Return the errors in the `errors` of a payload or an answer, which may be a list or one object (source: clients).
+    """Return the errors in the `errors` member of a payload or an answer.
 
-    Members of the wrong type count as missing. A text in place of an error object is taken as the error's message.
+    `errors` may be a list or a single object (source: the code of existing clients). Members of the wrong type count as
+    missing. A text in place of an error object is taken as the error's message.
     """
     errors = holder.get("errors") if isinstance(holder, dict) else None
     if errors is None or errors == []:
@@ -101,12 +102,12 @@ def _error(written: Any) -> WireError:
 
 
 def describe(errors: Sequence[WireError]) -> str:
-    """Return errors in one line; empty if there are none. The type may be missing, as in `NoProtocolError`."""
+    """Return errors in one line; empty if there are none. An error without a type is shown by its message alone."""
     return cut("; ".join(str(each) if each.error_type else each.message or str(each) for each in errors))
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status.
+    """Classify errors by type; if no type is known, by the first code; if there is no code, by the HTTP status.
 
     Some errors have their type as the message (`NoProtocolError`).
     """

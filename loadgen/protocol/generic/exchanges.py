@@ -1,4 +1,4 @@
-"""A client's requests over one connection to a service of a protocol file, and the service's answers to them."""
+"""A client's requests over one connection, and the answers to them, for a service that a protocol file describes."""
 
 from collections.abc import Sequence
 from typing import Any, Final

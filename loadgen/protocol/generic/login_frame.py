@@ -25,7 +25,7 @@ class LoginFrame:
         """Return the bytes to send.
 
         Raises:
-            UnfitLoginError: the client has no login, or one of its values is not possible in the message.
+            UnfitLoginError: the client has no login, or the message cannot hold one of the login's values.
         """
         if self._login is None:
             raise UnfitLoginError(

@@ -1,6 +1,6 @@
 """A Locust process that is master and worker.
 
-It has the run's coordinator, which conducts the run, and its one agent, which plays the clients.
+It has the run's coordinator, which conducts the run, and its only agent, which runs the clients.
 """
 
 import gevent
@@ -36,10 +36,10 @@ class LocalProcess(ProcessWithRuns):
 
     @property
     def account(self) -> Agent | Account:
-        """The object that counts failures now.
+        """The object that counts failures at present.
 
-        It is the agent while it records, else the current run's account, else the account for failures from before a
-        run.
+        This is the agent while it is recording. At other times it is the account of the current run, or, before a run,
+        an account for early failures.
         """
         return super().account if self._worker.current is None else self._worker.current
 
@@ -64,7 +64,7 @@ class LocalProcess(ProcessWithRuns):
         return [registration.local()]
 
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
-        """Begin the worker's part at once: Locust starts the users when this returns."""
+        """Begin the worker's part of the run before returning, because Locust starts the users right afterwards."""
         self._worker.begin(begin, tables)
 
     def in_reach(self, worker_id: str) -> bool:

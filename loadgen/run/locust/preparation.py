@@ -160,7 +160,7 @@ class Preparation:
 
         Raises:
             ScenarioError: the scenario is invalid.
-            RunError: the options do not fit the scenario, or do not permit its run.
+            RunError: the options do not fit the scenario, or do not permit the run that it describes.
         """
         # Import these only here: a process started by `loadgen run` receives a resolved run and does not need them.
         from loadgen.planning import guard
@@ -227,7 +227,7 @@ def say_room(processes: int, *, embedded: bool) -> None:
 
 
 def _load_ahead() -> None:
-    """Import what numpy and pyarrow would otherwise import during the run, for the first flush and the record."""
+    """Import the modules that numpy and pyarrow would otherwise import during the run, when rows are first written."""
     with garbage.loading():
         import numpy.ma  # noqa: F401
         import pyarrow.compute  # noqa: F401

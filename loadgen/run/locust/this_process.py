@@ -52,7 +52,7 @@ class ThisProcess:
         self._exit_now(code)
 
     def stop(self, reason: str, code: ExitCode) -> NoReturn:
-        """Print why and exit the process at once; call this only before a run has begun."""
+        """Print the reason and exit the process at once; call this only before a run has begun."""
         say(reason)
         ending.tell(code=int(code))
         # Kill the workers forked by `--processes`, which would otherwise wait a minute for this master.

@@ -57,7 +57,7 @@ class Pauses(Protocol):
     """Records pauses of the master's process (times in which it did not run); see `loadgen.run.master_pauses`."""
 
     def look(self) -> None:
-        """Record the longest pause since the last call, if there was one."""
+        """Record the longest pause of the process since the last call, if any."""
 
 
 class Phases:
@@ -100,7 +100,7 @@ class Phases:
         self._granted = 0
         #: Time at which the ramp starts, or 0 if some clients have no user yet.
         self._ramp_ns = 0
-        #: Sum of all clients' connection times (s) up to `_counted_ns`; the cost of the run so far depends on it.
+        #: Sum of all clients' connection times (s) up to the time `_counted_ns`, needed for the cost of the run so far.
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
         self._interrupted = Event()
@@ -136,8 +136,7 @@ class Phases:
         )
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
-            # Set the ramp's start only now: if users were still being spawned, clients that connect already would be
-            # delayed.
+            # Set the ramp's start only when all users exist: spawning users would delay clients that are connecting.
             self._ramp_ns = self._clock.now_ns() + self._lead_ns
             self._link.to_agents(Ramp(ramp_ns=self._ramp_ns))
         self.changed.set()

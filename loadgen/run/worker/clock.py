@@ -25,7 +25,7 @@ class Clock:
         return time.monotonic_ns()
 
     def steady_s(self) -> float:
-        """Return the time of `steady_ns` in seconds."""
+        """Return the same time as `steady_ns`, in seconds."""
         return self.steady_ns() / 1e9
 
     def read(self) -> Reading:

@@ -21,7 +21,7 @@ from loadgen.server.refusal import RefusedError
 
 SERVICE: Final = "appsync"
 SKEW_MAX: Final = timedelta(minutes=15)
-"""Largest difference between a signature's time and now (assumption: the bound of most AWS services)."""
+"""Largest difference between a signature's time and now (assumption: 15 minutes, as for most AWS services)."""
 
 _ACTIONS = {
     Operation.CONNECT: "EventConnect",
@@ -85,13 +85,14 @@ class IamAuthorizer:
         except ValueError:
             # The signature is malformed or incomplete (`SignatureError`), or a header cannot be encoded.
             raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
-        # The session token need not be signed, since the code above compares it (assumption: AWS accepts an unsigned
-        # one).
+        # The signature need not cover the session token, which the code above has compared with the user's (assumption:
+        # AWS accepts an unsigned token).
         if not any(hmac.compare_digest(expected, signed.value) for _, expected in possible):
             raise RefusedError(errors.signature_mismatch(possible[0][0]), HTTPStatus.BAD_REQUEST)
         if not user.may(request.operation, namespace_of(request.channel) if request.channel else ""):
             raise RefusedError(errors.ACCESS_DENIED, HTTPStatus.FORBIDDEN)
-        # Members for logins by a Cognito identity pool, which the server does not support, are null (AWS docs).
+        # The members about a Cognito identity pool are null for other logins (AWS docs); the server supports no such
+        # pool.
         return {
             "accountId": user.account_id,
             "cognitoIdentityPoolId": None,

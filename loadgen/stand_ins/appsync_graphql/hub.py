@@ -63,7 +63,8 @@ class Hub:
         self._now_ns = now_ns
         self._settings = settings
         self._journal = journal
-        #: The subscriptions by field name, then by the names of their given arguments, then by the arguments' values.
+        #: The subscriptions, keyed by field name, then by the names of the arguments given, then by these arguments'
+        #: values.
         self._index: dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], dict[Subscription, None]]]] = {}
         #: Number of deliveries so far that `lose_every` counts: every Nth of them is lost on purpose.
         self._due = 0
@@ -123,7 +124,7 @@ class Hub:
                 outlet.abort()
 
     def _tail(self, selected: Selected, source: Any) -> bytes | None:
-        """Return the end of a `data` message, from the payload on, or None if the payload is larger than allowed."""
+        """Return a `data` message from its payload to its end, or None if the payload is larger than allowed."""
         errors: list[dict[str, Any]] = []
         payload: dict[str, Any] = {
             "data": {selected.key: complete(selected, source, "Subscription", f"/{selected.key}", errors)}

@@ -49,7 +49,7 @@ def test_the_sample_is_opened_if_nothing_is_named(
 
 
 def test_the_sample_shows_losses_of_both_kinds_a_clock_of_its_own_and_a_limit() -> None:
-    """The committed notebooks show the sample, so it must have losses, clocks and a limit to show."""
+    """The committed notebooks show the sample data, which must thus have losses, two clocks and a capacity limit."""
     from analysis.ledger.reconcile import reconcile
 
     run = open_run()
@@ -86,7 +86,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_the_sample(
 def test_a_run_is_no_search_and_a_search_no_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The notebook `capacity` opens a run and a search. If one is not named, it takes the sample's and says so."""
+    """The notebook `capacity` opens a run and a search. If one is not named, it opens the sample's and says so."""
     monkeypatch.setenv(begin.RUN, str(folder))
     assert len(open_search()["trials"]) == 9
     assert capsys.readouterr().out.startswith("The sample search")

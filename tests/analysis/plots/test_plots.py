@@ -35,7 +35,7 @@ BEGIN_S = 1.0
 
 
 def drawn(folder: Path, *names: str) -> dict[str, Figure]:
-    """Return a run's plots by name, all or those named; they are laid out, because that may fail too."""
+    """Return a run's plots by name, all or only ``names``. Each plot is also laid out, since that may fail too."""
     run = analysis.load(folder)
     figures = {}
     for plot in plots.ALL:
@@ -120,7 +120,7 @@ def test_the_ledger_has_a_bar_a_second_and_outcome(lossy: dict[str, Figure]) -> 
     top, bottom = lossy["ledger"].axes
     bars: dict[str, list[Rectangle]] = {str(c.get_label()): list(c) for c in top.containers}
     assert legend(top) == list(bars) == ["in time", "late", "lost"]
-    # Counted by hand: event n is due 33 ms · n into the phase and goes to two readers.
+    # Compute the expected counts: event n is due 33 ms · n after the phase begins, and goes to two readers.
     second = [number * 33 // 1000 for number in range(120)]
     lost = np.bincount([second[n] for n in range(120) for r in (1, 2) if (n + r) % 10 == 0], minlength=4)
     late = np.bincount([second[50]], minlength=4)
@@ -175,7 +175,7 @@ def test_channels_and_workers_have_a_line_each_that_rises_to_all(lossy: dict[str
     assert (at_ms[0], at_ms[len(at_ms) // 2], at_ms[-1]) == (-5e-6, 2.0, 900.0)
     assert (workers.get_ylim(), workers.get_ylabel()) == ((0.0, 100.0), "% of deliveries")
     assert workers.get_xlabel() == "fan-out latency (arrival − intended) at most"
-    # A logarithmic axis cannot show the negative latency.
+    # The axis must be linear, since the data has a negative latency, which a logarithmic axis cannot show.
     assert workers.get_xscale() == "linear"
     assert workers.get_title(loc="left") == "Distribution by worker"
     (channels,) = figures["by_channel"].axes
@@ -217,8 +217,8 @@ def test_throughput_counts_what_was_due_accepted_and_delivered_each_second(tmp_p
     top, bottom = figure.axes
     assert legend(top) == list(lines(top)) == ["offered (due by the schedule)", "accepted by the service"]
     assert legend(bottom) == list(lines(bottom)) == ["delivered to subscribers"]
-    # The last event is due before the last second ends, so this second is left out. The last point repeats the value
-    # before it, to draw the line to the end of the second second.
+    # The last event is due before the third second ends, so this incomplete second is left out. The last point repeats
+    # the value before it, to draw the line to the end of the second second.
     assert lines(top)["offered (due by the schedule)"] == ([1.0, 2.0, 3.0], [10, 10, 10])
     assert lines(top)["accepted by the service"] == ([1.0, 2.0, 3.0], [9, 9, 9])
     assert lines(bottom)["delivered to subscribers"] == ([1.0, 2.0, 3.0], [9, 9, 9])
@@ -258,7 +258,7 @@ def test_a_percentile_curve_shows_the_bounds_of_inexact_arrivals(tmp_path: Path)
         ]
     )
     above, at_ms = found["fan-out (arrival − intended)"]
-    # One latency in a hundred is above 99 ms, where the curve ends.
+    # The curve ends at 99 ms, the latency that one delivery in a hundred exceeds.
     assert [above[0], above[-1], at_ms[-1]] == pytest.approx([1.0, 0.01, 99.0])
     assert np.interp(-0.1, -np.array(above), at_ms) == pytest.approx(90, abs=1.5)
     assert set(found["receive queue (our own)"][1]) == {0.01}
@@ -328,7 +328,7 @@ def test_the_generators_health_is_by_worker_and_the_worst_of_a_second(tmp_path: 
 
 
 def test_recovery_counts_those_that_stand_and_marks_the_drop(tmp_path: Path) -> None:
-    """One of two clients is dropped 200 ms into the phase and is ready again 300 ms later."""
+    """One of two clients is disconnected 200 ms after the phase begins, and is ready again 300 ms later."""
     zero = T0 + SECOND
     drop = {"intent": "drop 1"}
     connections = [

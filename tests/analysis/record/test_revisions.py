@@ -1,4 +1,4 @@
-"""Test that the list of keys by revision is complete, and that outputs equal the committed ones."""
+"""Test that the list of each revision's keys is complete, and that the outputs equal the committed golden files."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ from tests.programs import require
 pytestmark = pytest.mark.long
 
 RENEW = "run `python -m tests.analysis.renew`, look at the diff and commit it"
-#: Names that `loadgen report` and the notebooks add to the tracked files of the sample.
+#: Files and folders that `loadgen report` and the notebooks create in the sample's folder; git ignores them.
 BESIDE = ("report.html", "report.pdf", "notebooks")
 
 
@@ -85,7 +85,7 @@ def test_the_list_is_sound() -> None:
 def test_the_sample_is_what_this_version_makes_of_its_tables_and_its_report_changes_no_tracked_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Plots are not drawn here; tests/system/run/test_working_folder.py draws those of the sample.
+    # Do not draw the sample's plots here; tests/system/run/test_working_folder.py draws them.
     monkeypatch.setattr(style, "to_svg", lambda _: "<svg></svg>")
     folder = tmp_path / "sample"
     shutil.copytree(renew.SAMPLE, folder, ignore=shutil.ignore_patterns(*BESIDE))
@@ -98,7 +98,7 @@ def test_the_sample_is_what_this_version_makes_of_its_tables_and_its_report_chan
 
 
 def test_the_sample_is_a_record_of_format_2() -> None:
-    """The sample shows that old records can still be read, so keep it in format 2."""
+    """Keep the sample in the old format 2, since reading it tests that old records can still be read."""
     assert analysis.load(renew.SAMPLE).manifest["format"] == 2
 
 

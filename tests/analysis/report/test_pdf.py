@@ -22,7 +22,7 @@ HOSTILE = (
 
 @pytest.fixture
 def _one_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw only one plot, which contains an image."""
+    """Let the report have only one plot, which contains an image."""
     monkeypatch.setattr(plots, "ALL", plots.ALL[1:2])
 
 
@@ -51,7 +51,7 @@ def test_pages_have_numbers_the_runs_name_and_its_verdict(tmp_path: Path) -> Non
     assert reader.metadata.title == "of paper – run"
     for number, said in enumerate(pages, start=1):
         assert f"{number} / {len(pages)}" in said
-        # The first page has this text as its heading, so it needs no header.
+        # All pages but the first have this header; the first has the text as its heading.
         header = "run Valid: 1 of 1 gates passed; 30 of 30 expected deliveries arrived"
         assert (header in said) == (number > 1)
     assert pages[0].startswith("of paper")

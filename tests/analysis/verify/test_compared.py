@@ -1,4 +1,7 @@
-"""Test the comparison by key: each difference has a path, and keys unknown to a version are no difference."""
+"""Test comparing two outputs key by key.
+
+Each difference has a path. A key that the version of an output did not have is no difference.
+"""
 
 import copy
 import json
@@ -27,7 +30,7 @@ WAYS = [steps for steps in leaves(NOW) if steps]
 
 @pytest.fixture
 def three_revisions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Revision 1 wrote `old` and `kept`; 2 wrote `new` instead of `old`; 3 computes `list` differently."""
+    """Replace the history of the output format: 2 writes `new` instead of `old`, and 3 computes `list` differently."""
     entries = [
         {"added": ["f:base", "f:base.x"], "removed": [], "changed": []},
         {"added": ["f:old", "f:kept", "f:list", "f:list[].n"], "removed": [], "changed": []},

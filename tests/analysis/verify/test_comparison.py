@@ -1,4 +1,4 @@
-"""Test `loadgen verify` on a comparison, which is repeated and checked with scipy and SQL."""
+"""Test `loadgen verify` on a comparison: it repeats the comparison, and checks it with scipy and SQL."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def run(folder: Path, created: int, latency_ns: int) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make three runs of each side, alternately."""
+    """Make six runs, alternating between the base and the new version."""
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 12), (11, 13), (10.5, 12.9))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
@@ -63,7 +63,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stoppable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
-    """Return a folder of four clearly different pairs, for plans that may stop early, and a cache of their figures."""
+    """Return a folder of four pairs of runs, and a cache of the runs.
+
+    The runs of a pair differ clearly, so that a comparison that may stop early does stop.
+    """
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 14), (11, 15), (10.5, 14.9), (10.2, 14.1))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
@@ -73,7 +76,7 @@ def stoppable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
 
 @pytest.fixture(scope="module")
 def known() -> Runs:
-    """The runs, read only once for tests that change the comparison's output but not the runs."""
+    """A cache of the runs' figures, for tests that change the output of a comparison but not its runs."""
     return Runs()
 
 
@@ -89,7 +92,10 @@ def compared(tmp_path: Path, base: Path, new: Path, *more: str, name: str = "sai
 
 
 def written(tmp_path: Path, known: Runs, base: Path, new: Path, name: str = "said") -> tuple[Path, Path]:
-    """Write the output of `loadgen compare`, and return its paths; ``known`` caches the runs that were read before."""
+    """Write the output of `loadgen compare` without running the command; return the paths of JSON and HTML.
+
+    ``known`` caches the runs that were read before.
+    """
     one, other = (Side.read_from(each, known.profiles(each)) for each in (base, new))
     differences = Settings().differences(one.runs, other.runs)
     found = content(one, other, Settings(), differences)
@@ -146,7 +152,8 @@ def test_any_number_of_runs_is_checked_by_scipy(tmp_path: Path, base: int, new: 
     said, _ = compared(tmp_path, tmp_path / "base.json", tmp_path / "new.json")
     found = verify(said)
     assert found.disagreements == []
-    # Means and changes of five metrics are compared; with a spread between runs, intervals and verdicts too.
+    # The check compares the means and changes of five metrics. With three or more runs on a side, it also compares the
+    # intervals and verdicts.
     spread = max(base, new) >= 3
     assert found.compared["by scipy"] >= (27 if spread else 15)
     if not spread:
@@ -174,8 +181,8 @@ def test_a_plan_that_may_stop_early_is_repeated_as_such(
     for path in (said, html):
         assert verify(path, known).disagreements == []
     if most > 4:
-        # A plan with several looks makes intervals wider, so `verify` must take the plan from the file: without it, the
-        # intervals disagree.
+        # A plan that evaluates the runs several times needs wider intervals. So `verify` must take the plan from the
+        # file; without the plan, it computes other intervals.
         assert verify(rewritten(said, most=None), known).disagreements
 
 
@@ -229,7 +236,7 @@ def test_runs_that_were_moved_are_looked_for_and_it_says_where(
     ours = two_a_side(runs, tmp_path / "here" / "ab")
     monkeypatch.chdir(tmp_path / "here")
     said, _ = written(tmp_path / "here", Runs(), Path("ab/base"), Path("ab/new"))
-    # Runs that were added later do not matter.
+    # The check ignores a run that was added after the comparison was written.
     run(ours / "new" / "n9", 9, 20 * MS)
     found = verify(said)
     assert found.disagreements == []

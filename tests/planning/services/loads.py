@@ -20,7 +20,7 @@ def example() -> Load:
 
 
 def loads() -> st.SearchStrategy[Load]:
-    """Return a strategy for loads given as numbers, from idle to large."""
+    """Return a Hypothesis strategy for loads that are given as numbers, not by a scenario; from idle to large."""
     return st.builds(
         lambda clients, rate, fan_out, size, channels, hours, days, http: of_numbers(
             clients=Fraction(clients),

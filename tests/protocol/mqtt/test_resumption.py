@@ -146,7 +146,7 @@ def test_a_copy_of_a_message_of_qos_2_is_known_after_a_reconnect() -> None:
     session.receive(message.write(), 3, 4)
     session.subscribe("s1", "/default/a")
     assert not handler.named("on_event")
-    # A new session starts without the id of the earlier message, so the same packet is a new delivery.
+    # A new session does not know the packet id of the earlier message, so the same packet is a new delivery.
     session, handler = site.connect(False)
     session.subscribe("s1", "/default/a")
     session.receive(message.write(), 3, 4)
@@ -178,7 +178,7 @@ def test_a_broker_may_repeat_a_pubrel_after_a_reconnect_and_only_then(version: s
     assert handler.named("on_aside") == [(RELEASED_AGAIN,)]
     (answer,) = packets(handler.named("on_reply")[-1][0])
     assert (type(answer), answer.packet_id) == (mqtt5.PubCompPacket, 9)
-    # Once the broker has used the id again, a PUBREL belongs to the new message.
+    # Once the broker has used the packet id for a new message, a PUBREL with this id belongs to the new message.
     exchange(session)
     assert len(handler.named("on_event")) == 1
     assert not handler.named("on_deviation")
@@ -217,7 +217,7 @@ def test_answers_that_a_broker_repeats_after_a_reconnect_are_no_deviation() -> N
     session.receive(received.write() + completed.write(), 1, 1)
     assert handler.named("on_aside") == [(ANSWERED_AGAIN,)] * 2
     assert not handler.named("on_deviation")
-    # The next publish has another id; its answers are not repetitions.
+    # The next publish has another packet id, so its answers do not count as repeated answers to the first.
     (other,) = packets(session.publish("p2", "/default/a", ["2"]))
     assert other.packet_id == sent.packet_id + 1
     for packet in (mqtt5.PubRecPacket(other.packet_id), mqtt5.PubCompPacket(other.packet_id)):

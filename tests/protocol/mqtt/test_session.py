@@ -1,4 +1,4 @@
-"""Test the conversation with a broker, packet by packet; the codec makes the broker's packets."""
+"""Test the conversation with a broker, packet by packet; the library `mqtt5` makes the broker's packets."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -229,7 +229,7 @@ SAID = {
 
 
 def asking(reader: PacketReader | None = None) -> tuple[MqttSession, Recording]:
-    """Return a session that has subscribed to /default/a (s0) and awaits the acknowledgement of s9."""
+    """Return a session whose subscription s0 to /default/a is acknowledged, and whose s9 to /default/nine is not."""
     session, handler = connected(reader=reader)
     subscribed(session, handler, "/default/a")
     session.subscribe("s9", "/default/nine")
@@ -250,7 +250,7 @@ def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
 
 
 def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool]:
-    """Return the events that the codec alone finds in a stream, and False if it met bytes that are no packet.
+    """Return the events in a stream as the library `mqtt5` reads it, and False if some bytes are no packet.
 
     Reading ends at such bytes, at a DISCONNECT, or at an incomplete last packet.
     """
@@ -302,7 +302,8 @@ def nearly_packets(draw: st.DrawFn) -> bytes:
             case "insert":
                 data.insert(place, draw(st.integers(0, 255)))
             case "length" if 2 <= len(data) < 130:
-                # Correct the length, so that the content is read too and not only the header.
+                # Correct the length in the header; otherwise the reader would refuse the packet without reading its
+                # content.
                 data[1] = len(data) - 2
     return bytes(data)
 
@@ -334,7 +335,7 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
     ]
     assert bool(handler.named("on_broken")) == (not readable)
     assert len(handler.named("on_broken")) <= 1
-    # The session calls no other methods of its handler than these.
+    # Whatever the bytes, the session calls only the following methods of its handler.
     assert {name for name, _ in handler.calls} <= {
         "on_aside",
         "on_broken",
@@ -370,7 +371,7 @@ def test_what_cannot_be_read_ends_the_connection_with_the_reason() -> None:
 
 def test_a_packet_above_the_limit_is_not_waited_for() -> None:
     session, handler = connected()
-    # These are the header of a PUBLISH of 200 MB, and the first part of its content.
+    # Send the header of a PUBLISH of 200 MB, and the first 1 MiB of its content.
     session.receive(b"\x30\x80\x84\xaf\x5f" + bytes(1 << 20), 1, 1)
     assert not handler.named("on_broken")
     for _ in range(4):
@@ -418,7 +419,7 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
     events = handler.named("on_event")
     assert [event[2] for event in events] == [100, 100, 100]
     assert [getattr(event[2], "uncertain_ns", 0) for event in events] == [40, 40, 40 if rest else 0]
-    # For a message that is read alone, the arrival is as uncertain as that of the last byte of the read.
+    # If a read ends with the message, the arrival of the message is as uncertain as that of the last byte of the read.
     session, handler = connected()
     subscribed(session, handler, "/default/a")
     session.receive(one, of_bytes(100, 40, 0), 200)

@@ -87,7 +87,7 @@ def test_a_message_that_cannot_be_handled_is_a_fault_and_no_exception() -> None:
     assert list(worker.faults.counts) == [
         "the master sent a loadgen.finish that is not taken: no client 9 is here"
     ]
-    # A defect of the code counts as a fault too, and its type is named.
+    # An unexpected exception, which is a defect of the code, is recorded as a fault too, with its type.
     side._worker.agent = Agent(KeyError("clients"))
     side.on_message(None, envelope(Finish(drain_ns=1)))
     assert any("KeyError" in said for said in worker.faults.counts)

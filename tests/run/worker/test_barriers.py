@@ -1,4 +1,4 @@
-"""Test what users of a worker wait for, and what ends each wait."""
+"""Test the points of a run at which a worker's users wait, and the events that end each wait."""
 
 from pathlib import Path
 

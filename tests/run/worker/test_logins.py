@@ -53,7 +53,7 @@ def session_of(service: MqttService) -> Any:
 
 
 class Worker:
-    """The logins of one worker, and what they report."""
+    """One worker's logins, and the notes and progress that they report."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ def test_each_operation_of_each_client_uses_its_own_credential() -> None:
     backend = worker.service_of(40)
     assert backend.http_publish("/users/u1", ["1"]).headers["Authorization"] == "backend-token"
     assert worker.service_of(41) is backend, "what clients have in common is made once"
-    # Probes and echoes still use the target's own login.
+    # Probes and echoes use the target's own login, although each client has its own.
     assert worker.service.http_publish("/users/u1", ["1"]).headers["x-api-key"] == "the-target's"
 
 
@@ -209,7 +209,7 @@ phases: {measure: 1s}
 
 
 def told_to(worker: int, run: ResolvedRun, rows: ClientRows, number_of: Callable[[int], list[int]]) -> bytes:
-    """Return all that the master sends to one of two workers: the run, and rows of its own clients."""
+    """Return what the master sends to one of two workers: the run, and the data rows of this worker's clients."""
     numbers = number_of(worker)
     grant = Grant(
         request=1, granted={"subscriber": numbers}, values=rows.of(numbers), places=rows.places(numbers)
@@ -227,7 +227,8 @@ def test_a_worker_is_told_the_secrets_of_its_own_clients_only() -> None:
         for number in range(40):
             own = number in numbers[which]
             assert _holds(told, number) is own
-    # Tables from which publish requests draw are sent complete to all workers, and have no column of a login.
+    # A table from which publish requests draw is sent whole to all workers, so it must have no column that a login
+    # uses.
     assert request_columns(worker.run) == {"anyone": ["id"]}
     assert b"canary" not in drawn
     assert b"canary" not in encoded(worker.run)
@@ -266,7 +267,7 @@ def test_the_ramp_waits_for_logins_at_a_bounded_rate() -> None:
     worker.logins.stop()
 
 
-#: A protocol file that sends a password as plain text, which cannot hold every password.
+#: A protocol file whose login message holds the password unquoted, so a password with a space cannot be sent.
 PLAIN = """
 version: 1
 opening:

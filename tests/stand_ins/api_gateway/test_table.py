@@ -1,4 +1,4 @@
-"""Test the backend's table of subscriptions against a simpler implementation."""
+"""Test the API Gateway stand-in's table of subscriptions against a simpler implementation."""
 
 from hypothesis import given
 from hypothesis import strategies as st

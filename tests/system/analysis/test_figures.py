@@ -132,8 +132,8 @@ def test_finish_writes_summary_and_report_and_ends_with_the_path(finished: Finis
     assert "30 of 30 expected deliveries arrived" in out
     assert json.loads((run / "summary.json").read_text())["ledger"]["delivery_ratio"] == 1.0
     page = (run / "report.html").read_text()
-    # The page is self-contained: a browser fetches nothing. Scripts are left out here (see
-    # test_report_page.py).
+    # The page is self-contained: a browser fetches nothing. Its scripts are removed here; test_report_page.py tests
+    # them.
     markup = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert markup.count("<svg") == 7
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', markup.replace("xlink:href", "href"))
@@ -213,7 +213,7 @@ def started(page: str) -> list[tuple[str, dict[str, str | None]]]:
 def test_foreign_text_cannot_become_markup_or_terminal_commands(finished: Finished) -> None:
     run, _ = finished(hostile_run)
     page = (run / "report.html").read_text()
-    # The page's own scripts are its data, two of Bokeh's and one of ours.
+    # The page must have only its own four script elements: its data, two of Bokeh's scripts and one of ours.
     assert [attributes for tag, attributes in started(page) if tag == "script"] == [
         {"type": "application/json", "id": "charts"},
         {},
@@ -230,7 +230,7 @@ def test_foreign_text_cannot_become_markup_or_terminal_commands(finished: Finish
         print_summary(analysis.summarise(analysis.load(run)), console)
     shown = captured.get()
     assert "\x07" not in shown
-    # Rich's own colours are printed, but not a colour from the run's data.
+    # The output may have the colours that Rich adds, but not the red that the run's data tries to set.
     assert "\x1b[31m" not in shown
     assert "alert(1)" in shown
 

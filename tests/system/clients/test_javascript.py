@@ -1,7 +1,7 @@
 """Test clients and signers of npm (pinned) with the local Event API, with IAM signatures.
 
-`ob-appsync-events-request` is a client for AWS Lambda. Applications without a client use the signers to call
-an Event API. The cases are in `clients.mjs`; each is reported as a separate test.
+`ob-appsync-events-request` is a client for AWS Lambda. Applications that call an Event API without a client
+library use the signers. The cases are in `clients.mjs`; each is reported as a separate test.
 """
 
 import json
@@ -36,7 +36,7 @@ ENVIRONMENT = {
     "SESSION_ACCESS_KEY": "ASIASESSION",
     "SESSION_SECRET_KEY": "session/secret+key",
     "SESSION_TOKEN": "FwoGZXIvYXdzE/token+with=characters",
-    # The clients must not look for credentials in files or on an instance.
+    # The clients must not look for credentials in AWS configuration files or in EC2's instance metadata.
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -56,7 +56,7 @@ links = _script("docs/site/links.py")
 
 
 def _blocks(page: str, *languages: str) -> Iterator[str]:
-    """Yield the code blocks in one of these languages; `indented` stands for indented blocks."""
+    """Yield a page's code blocks in these languages; the language `indented` stands for indented blocks."""
     lines: list[str] = []
     fence, language, blank = "", "", True
     text = (REPO / page).read_text(encoding="utf-8")
@@ -211,7 +211,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.mark.parametrize("page", TASKS)
 def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
-    # Use the data on the page itself, or else rows with the columns that pages name.
+    # Use the CSV data on the page itself, or else made-up rows with the columns that the pages use.
     rows = "".join(f"u{number},a{number % 7}\n" for number in range(1_000))
     people = next(iter(_blocks(page, "csv")), "id,article\n" + rows)
     (tmp_path / "people.csv").write_text(people, encoding="utf-8")
@@ -220,7 +220,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
         if "version" in content:
             whole = block
         elif "namespaces" in content:
-            continue  # this is an API file, which the page's own example reads
+            continue  # the block is an API file; the test of the page's example uses it
         elif set(content) == {"login"}:
             publish = "{channel: /default/a, rate: 1/s, via: websocket}"
             whole = (
@@ -228,7 +228,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
                 f'    subscribe: "/default/{{people.id}}"\n    publish: {publish}\n{indent(block, " " * 4)}\n'
             )
         else:
-            # This is a part of a scenario, so put it into a small one.
+            # The block is a part of a scenario: add the rest of a small scenario, so that it can be loaded.
             clients = "{count: 1, subscribe: /default/a, publish: {channel: /default/a, rate: 1/s}}"
             small = f"version: 1\nclients:\n  all: {clients}\n"
             assert set(content) <= {"gates", "phases"}, f"{page}: a part that this test does not know"
@@ -239,7 +239,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("locust", [False, True])
 def test_every_piece_of_python_runs(locust: bool) -> None:
-    """Examples with and without Locust run in separate processes, because Locust patches its process."""
+    """Examples with and without Locust run in separate processes, because Locust monkey-patches its process."""
     pieces = [
         (f"block {number} of {page}", block)
         for page in TASKS

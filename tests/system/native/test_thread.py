@@ -17,7 +17,7 @@ import os, socket, sys, threading, time
 from loadgen import native
 from tests.native.test_thread import Taking, add, delivery
 """
-#: Runs the rest of a script in three forked processes, one after the other, which need no imports.
+#: Runs the rest of a script three times, one after the other, in forked processes. Forking saves repeating the imports.
 THREE_TIMES = """
 for _ in range(3):
     child = os.fork()

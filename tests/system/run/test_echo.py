@@ -17,8 +17,7 @@ from tests.system.service import Service
 ECHOING = (*SMALL, "phases.echo=100ms")
 
 
-# Echo lanes over the same transport are alike. So one run tests two lanes over HTTP, and one run tests one
-# lane over WebSocket.
+# On the echo lane, a worker publishes events to itself. Two workers test it over HTTP, and one over WebSocket.
 @pytest.mark.parametrize(("via", "workers"), [("http", 2), ("websocket", 1)])
 def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_them(
     via: str, workers: int, tmp_path: Path, service: Service
@@ -49,12 +48,12 @@ def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_th
         told = entry["echo"]
         assert (told["sent"], told["returned"], told["via"], told["note"]) == (25, 25, via, None)
         assert told["connects"] == (2 if via == "websocket" else 1)
-        # The ten readers receive the echoes of all workers, which count as probes.
+        # The ten readers receive the echoes of all workers, and count them as deliveries of probes.
         assert entry["probe_deliveries"] >= 10 // workers * 25 * workers
     assert [lane["sent"] for lane in summary["echo"]["each"]] == [20] * workers
     assert summary["echo"]["pairs"] == []
     assert "echo, one clock (arrival − sent)" in done.out
-    # Recompute the round trips, and the cost of the lanes' connections, independently.
+    # Compare the round trips, and the cost of the echo lanes' connections, with an independent computation.
     run = analysis.load(folder)
     assert run.measure is not None
     theirs = independent.figures(run, run.measure)

@@ -1,4 +1,4 @@
-"""Test requests and replies: the record's chain must agree with the server's journal."""
+"""Test requests and the replies that they cause: the record and the server's journal must agree on them."""
 
 import json
 from dataclasses import dataclass
@@ -19,8 +19,7 @@ from tests.system.harness import expect_by_verdict, loadgen, only_run, overrides
 from tests.system.service import Service
 
 KEY = "LOADGEN_REACTIONS_KEY"
-#: The askers are in two groups, so that each assistant has its own requests. A request's channel names its
-#: asker.
+#: Half of the people ask each desk, and one assistant replies per desk. A request's channel names the person who asks.
 SCENARIO = """\
 version: 1
 variables:
@@ -103,7 +102,7 @@ def _decided(run: Run, chain: Reactions, journal: Journal) -> pd.DataFrame:
 
 
 def _after_a_later_one(decided: pd.DataFrame) -> int:
-    """Return how many replies the server delivered after a later one to the same request and subscription."""
+    """Return how many replies the server delivered out of order, within one request and subscription."""
     streams = decided.groupby(["cause_publisher", "cause_sequence", "subscription"])["sequence"]
     return int((decided["sequence"] < streams.cummax()).sum())
 
@@ -134,11 +133,10 @@ def test_the_chain_is_that_of_the_servers_journal(
     )
     there = written.loc[list(keys)].to_numpy()
     assert len(there) == len(decided) == replies["arrived"]
-    # The server stamps a delivery before it writes it, so on a busy machine the difference can only be
-    # larger.
+    # The server takes the time before it writes a delivery. So the arrival must be later; on a busy machine, by more.
     after_ns = arrivals.arrival_ns - there
     assert 0 <= after_ns.min() < 5_000_000
-    # The record has as many first replies, and gaps between replies, as the journal.
+    # The summary counts as many first replies, and as many gaps between replies, as the journal has.
     by_stream = decided.groupby(["cause_publisher", "cause_sequence", "subscription"])
     assert found["first_ns"]["count"] == len(by_stream)
     assert found["gap_ns"]["count"] == len(decided) - len(by_stream)
@@ -186,7 +184,7 @@ def test_the_assistant_answers_token_by_token(tmp_path: Path, service: Service) 
     found = summary["reaction"]
     assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
     assert found["replies"]["arrived"] == found["replies"]["accepted"] == 40 * found["requests"]["delivered"]
-    # The assistants wait 300 ms before they reply.
+    # In this scenario, the assistants wait 300 ms before they reply.
     assert found["first_ns"]["min"] >= 300_000_000
     assert {gate["metric"] for gate in summary["gates"]} >= {"reaction.first.p99", "reaction.gap.p99"}
     assert "reactions: " in done.out

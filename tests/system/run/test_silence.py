@@ -54,8 +54,8 @@ def test_a_silence_is_noticed_and_what_was_missed_is_lost_in_reconnect(
     assert any(error.startswith("silent for 1.5 s") for error in summary["connections"]["errors"]), done.said
     assert summary["silences"], done.said
     assert any(found["subject"] == "network" for found in summary["verdict"]["findings"])
-    # The silence of the network must not be blamed on the generator. The advice to read faster may appear
-    # only if the generator itself was too slow in some seconds.
+    # The network fell silent, which must not be blamed on the load generator. The advice on slow reads may appear only
+    # if the generator itself was too slow in some seconds.
     health = summary["health"]
     own = reads_too_slowly(
         health["cpu_worst"] or 0.0, health["lag_worst_ns"] or 0, health["receive_queue_worst_ns"] or 0

@@ -1,4 +1,4 @@
-"""Test that a server listens on all addresses of its host that the machine has, on one port."""
+"""Test that a server listens on one port, on all addresses of its host name that the machine has."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.server.process import ServerProcess, ServerStartError
 
-#: Shell commands for a separate machine whose `localhost` has both addresses, with IPv6 or without.
+#: Shell commands that set up a simulated machine, with IPv6 or without. `localhost` has an IPv4 and an IPv6 address.
 MACHINE = (
     "mount --bind {hosts} /etc/hosts && ip link set lo up && echo {off} > /proc/sys/net/ipv6/conf/all/disable_ipv6"
     ' && exec "$@"'
@@ -33,7 +33,7 @@ with ServerProcess(["--host", sys.argv[1], *sys.argv[2:]]) as server:
 
 
 def served(*arguments: str, prefix: tuple[str, ...] = ()) -> list[bool]:
-    """Return whether a server can be reached at 127.0.0.1, and at ::1, on its port."""
+    """Start a server, and return two values: whether it can be reached at 127.0.0.1, and whether at ::1."""
     finished = subprocess.run(
         [*prefix, sys.executable, "-c", SERVED, *arguments], capture_output=True, text=True, check=False
     )
@@ -47,7 +47,7 @@ Machine = Callable[[bool], tuple[str, ...]]
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Return a function that makes the prefix of commands for a separate machine, with IPv6 or without."""
+    """Return a function that makes a prefix for running a command on a simulated machine, with IPv6 or without."""
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
 

@@ -167,7 +167,7 @@ def test_journeys_beside_scenario_groups(tmp_path: Path) -> None:
         "viewers": 6,
         "readers": 10,
     }
-    # Journeys of article a1 receive the backend's events, and viewers receive those of the journeys.
+    # Readers of article a1 receive the backend's events, and viewers receive events that readers publish.
     measured = subscriptions.merge(
         pd.read_parquet(run / "deliveries.parquet"), on="subscription", suffixes=("", "_delivery")
     )

@@ -20,7 +20,7 @@ from tests.users.recorded import Recorded
 
 
 class Sender:
-    """Keeps requests, and answers the oldest when the test says so."""
+    """Stands in for a sender: it keeps requests, and answers the oldest when the test calls a method."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Any, Any]] = []
