@@ -65,7 +65,7 @@ class Curve:
 
     @property
     def error_ns(self) -> Floats:
-        """Largest error of the estimate at each node, to either side."""
+        """Distance from the estimate to `low_ns` or `high_ns` at each node, whichever is farther."""
         return np.maximum(self.high_ns - self.estimate_ns, self.estimate_ns - self.low_ns)
 
     def estimate(self, times_ns: Ints) -> Ints:
@@ -122,7 +122,7 @@ def _carried(
 
 
 def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list[Jump]:
-    """Return the jumps, in order of time, that no rate in [least, most] explains.
+    """Return the jumps in order of time: changes of the bounds that no drift rate in [least, most] explains.
 
     Each jump lies between the last point that contradicts later points and the first that contradicts earlier points.
     """
@@ -142,7 +142,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
     for number, begin in enumerate(starts[1:], start=1):
         before = starts[number - 1]
         end = starts[number + 1] if number + 1 < len(starts) else len(at)
-        # Find the end of the earlier part: going back in time from the later part, the first point that contradicts it.
+        # The earlier part ends at its last point that contradicts the later part: search backwards in time for it.
         back = slice(before, end)
         bad = _contradicts(-at[back][::-1], upper[back][::-1], lower[back][::-1], -most, -least, end - begin)
         last = before + len(bad) - 1 - int(np.argmax(bad)) if bad.any() else begin - 1
@@ -154,7 +154,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
 
 
 def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Join two successive jumps if they overlap, or if there is no upper or no lower bound between them."""
+    """Merge successive jumps that overlap, or that lack an upper or a lower bound between them."""
     merged: list[Jump] = []
     for jump in jumps:
         if merged:
@@ -268,7 +268,7 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
-    """Drop a first jump and the points before it if they have no upper or no lower bound; likewise at the end."""
+    """Drop jumps at the start and end, with all points beyond them, while those lack upper or lower bounds."""
     while jumps:
         first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
         if not (len(first.upper) and len(first.lower)):
@@ -330,7 +330,7 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
 
 
 def neighbours(points: Points) -> Curve:
-    """Return a curve that covers the bounds of the ping before and of the ping after each time.
+    """Return a curve that at each time covers the bounds of both neighbouring pings, the one before and the one after.
 
     The n-th upper and the n-th lower point must belong to one ping. The estimate is based on all pings and breaks only
     at visible jumps.
@@ -338,8 +338,8 @@ def neighbours(points: Points) -> Curve:
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))
     at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
-    # Between two pings the earlier ping's bound widens and the later ping's narrows: the curve has a corner where these
-    # two bounds cross.
+    # Between two pings the bound from the earlier ping widens, and the bound from the later ping narrows. The curve
+    # has a corner where these two bounds cross.
     for shown_at, shown in ((begin, upper), (end, -lower)):
         corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
         at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))

@@ -106,7 +106,7 @@ class Bounded:
     def of(
         cls, values: Ints, early: Ints | None = None, late: Ints | None = None, known: bool = True
     ) -> Self:
-        """Build from samples in any order; see `Collector.add`."""
+        """Return the samples, given in any order, with their error bounds; see `Collector.add` for the arguments."""
         collector = Collector(known)
         collector.add(values, early, late)
         found = collector.done()
@@ -138,7 +138,10 @@ class Bounded:
         return {**values.to_dict(), "low": self._fields(self.low), "high": self._fields(self.high)}
 
     def curve(self) -> tuple[Floats, Ints] | None:
-        """Return (fractions above, values) as `percentiles.curve` does, or None if there are fewer than two samples."""
+        """Return points of a percentile curve, or None if there are fewer than two samples.
+
+        As from `percentiles.curve`, a point is a value and the fraction of samples at or above it: (fractions, values).
+        """
         if len(self) < 2:
             return None
         above, ranks = ranks_of_curve(len(self))
@@ -155,7 +158,10 @@ class Bounded:
                 end.at_ranks(self.samples, ranks)
 
     def curve_of(self, end: End | None) -> Ints | None:
-        """Return the curve of the low or the high ends, or None if it equals the samples' curve or is not known."""
+        """Return the percentile curve of one end (`low` or `high`) of the samples' error intervals.
+
+        Return None if it equals the curve of the samples, or if the errors are unknown.
+        """
         if end is None or not self.known or len(self) < 2:
             return None
         return end.at_ranks(self.samples, ranks_of_curve(len(self))[1])

@@ -1,4 +1,8 @@
-"""Write the tables that the analysis adds to a run folder: fan-out by event, and the ledger by dimension."""
+"""Write the tables that the analysis adds to a run folder.
+
+`fanout` has a row for each event with its expected and arrived deliveries. `ledger` counts the deliveries and losses of
+each publisher, channel and subscription. `replies` is written only if clients reply to events.
+"""
 
 import importlib.metadata
 import json

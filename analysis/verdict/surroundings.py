@@ -25,7 +25,10 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Surroundings:
-    """One container or machine during the measurement. None means unknown, or that there is no such limit."""
+    """Limits and resource use of one container or machine during the measurement.
+
+    A value of None means that it is unknown, or that there is no such limit.
+    """
 
     workers: list[int]
     hostname: str
@@ -58,7 +61,7 @@ class Surroundings:
     memory_waited_worst_ns: int | None
     steal_share: float | None
     steal_worst_ns: int | None
-    #: Packets that EC2 queued or dropped, by allowance.
+    #: Packets that EC2 queued or dropped, by the network allowance that they exceeded.
     allowance_exceeded: dict[str, int | None]
 
     def to_dict(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
                 "pid": entry["pid"],
                 "finished": entry["finished"],
                 **said,
-                # A worker that was gone could not report its count: take the sum of its health rows.
+                # A worker that was lost reported no total: add up the deliveries in its health rows.
                 "deliveries": int(deliveries[its].sum())
                 if said["deliveries"] is None
                 else said["deliveries"],

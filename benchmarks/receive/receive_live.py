@@ -71,7 +71,7 @@ class _Counted:
 
 
 class LiveDisplays:
-    """Live displays of a receiver with ``subscribers`` subscribers."""
+    """The displays that a run shows while it receives: here for one group of ``subscribers`` subscribers."""
 
     def __init__(self, subscribers: int, folder: Path) -> None:
         changed = [

@@ -24,7 +24,8 @@ class Line:
     truth: str
     harness: str
     naive: str
-    #: The deciding difference, such as "0 missed, 0 invented". `passed` is None for a line that only informs.
+    #: The difference between `truth` and `harness` that decides `passed`, such as "0 missed, 0 invented". `passed` is
+    #: None for a line that only informs.
     difference: str
     passed: bool | None
 

@@ -182,7 +182,7 @@ class _Check:
 
     @cached_property
     def _settings(self) -> SearchSettings:
-        """The recorded settings, except that fields which follow from the request are computed again."""
+        """The search's recorded settings, with all fields that its request determines recomputed from the request."""
         content, request = self._content, self._content.request
         settings = replace(
             content.settings,
@@ -261,10 +261,10 @@ class _Check:
         self._found.count("the trials' loads", 4)
 
     def _step(self, number: int, before: Sequence[Trial], here: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the load, length and reason that the search chooses after the trials before this one.
+        """Return load, length and reason of trial ``number`` as the search chooses them after the trials ``before``.
 
-        After a disagreement, return the values in capacity.json: a replay that has left the recorded path proves
-        nothing.
+        Once a recomputed value has differed from the record, return the values in capacity.json: recomputing later
+        choices proves nothing then.
         """
         said = self._written["trials"][number]
         kept = {name: said.get(name) for name in ("load", "full", "why")}
@@ -313,7 +313,7 @@ class _Check:
         )
 
     def _second_opinion(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count the votes on each goal at its bounds with separate code, to check the search's code."""
+        """Recount, with separate code, the trials that passed or failed each goal at the bounds of its limit."""
         limits = self._written.get("limits")
         goals = self._content.request.goals
         for limit in limits if isinstance(limits, list) else []:

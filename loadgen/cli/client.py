@@ -63,7 +63,7 @@ def _service(
         protocol = protocol_of(target)
         needed = protocol is APPSYNC_EVENTS and by_default and not asked
         if needed and not os.environ.get(_KEY_VARIABLE):
-            # Report an invalid URL before the missing key.
+            # If the URL is invalid too, report that instead of the missing key.
             Target(target).endpoints()
             fail(
                 f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve`"
@@ -109,7 +109,7 @@ def _wrong_login(protocol: "TargetProtocol", url: str, auth: str) -> "WrongLogin
 
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
-    """Exit with an error if the protocol does not allow the channel; an Event API itself refuses invalid channels."""
+    """Exit with an error if the protocol forbids the channel. For AppSync Events, leave this check to the service."""
     from loadgen.targets import APPSYNC_EVENTS
 
     if protocol is APPSYNC_EVENTS:

@@ -17,7 +17,7 @@
 
 typedef struct {
     const JsonPath *path;
-    uint64_t begin; /* offset of the event's text in all text written so far, overwritten text included */
+    uint64_t begin; /* number of bytes of text that were ever written before this event's text */
     size_t length;
     int64_t numbers[JSON_STAMP_NUMBERS];
 } Event;

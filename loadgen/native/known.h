@@ -22,12 +22,12 @@ const unsigned char *known_find(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, const unsigned char *end,
     int64_t *numbers);
 
-/* Searches like `known_find`, but for an event of `length` bytes that is not within a string. Returns 1 if the event
-   is known, else 0. */
+/* Searches like `known_find`, but for an event that was received as plain JSON of `length` bytes, not inside a JSON
+   string. Returns 1 if the event is known, else 0. */
 int known_find_whole(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t length, int64_t *numbers);
 
-/* Remembers an event that was parsed with this path. */
+/* Remembers an event whose stamp, `numbers`, was found by this path, so that later searches find it. */
 void known_add(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *event, size_t length,
     const int64_t *numbers);

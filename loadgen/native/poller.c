@@ -154,8 +154,8 @@ static int reserve(Poller *self, int descriptor) {
 /* Adds a socket; needs the lock. Returns an error number, or 0 if it succeeded. */
 static int enter(Poller *self, int descriptor, PyObject *source, int64_t since_ns) {
     Receiver *receiver = &self->receiver;
-    /* First let epoll check that the descriptor is open. One that is not may be any number, and `reserve` would make
-       the tables huge. */
+    /* Let epoll check that the descriptor is open before `reserve` makes room for it: a number that is no open
+       descriptor may be so large that the tables would become huge. */
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(receiver->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return errno;
     if (reserve(self, descriptor)) {

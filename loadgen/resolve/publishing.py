@@ -34,7 +34,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
     sizes: Annotated[tuple[SizeShare, ...], Meta(max_length=20_000)] = ()
     """The sizes of the events and their shares; empty if all have ``payload_bytes``."""
     example: Annotated[bytes, Meta(max_length=1 << 24)] = b""
-    """The content of one event, without its stamp, for probes; empty if it is padding."""
+    """The content of one event without its stamp, for readiness probes; empty if the events are padding."""
     largest_bytes: Annotated[int, Meta(ge=1, le=1 << 24)] | None = None
     """Bytes of the largest event, or None if all have ``payload_bytes``."""
     in_flight: Annotated[int, Meta(ge=1, le=100_000)] | None

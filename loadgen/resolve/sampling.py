@@ -39,7 +39,10 @@ def fixed_value(variable: Variable, index: int) -> int | None:
 
 
 def draw_channel(template: Template, variables: Mapping[str, Variable], index: int, random: Random) -> str:
-    """Draw a channel for client ``index`` of its group; a variable has the same value wherever it occurs."""
+    """Draw a channel for client ``index`` of its group.
+
+    A variable that occurs several times in the template has the same value each time.
+    """
     values: dict[str, int] = {}
     for name in dict.fromkeys(template.names):
         fixed = fixed_value(variables[name], index)

@@ -128,8 +128,8 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: For each channel, its shared subscriptions that wait for a probe: `on_ready`, and the number of probe rounds
-        #: so far.
+        #: By channel, the shared subscriptions that no probe has reached yet: (`on_ready`, number of rounds of probes
+        #: that they have waited).
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url
@@ -146,9 +146,10 @@ class ProbedReadiness:
         return self._sequence
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes.
+        """Send probes until a subscription to ``channel`` receives an event; the caller then calls :meth:`proven`.
 
-        For a subscription of a shared group that no probe reaches, ``on_ready`` is called instead.
+        A shared subscription may get no probe, as each goes to one member of the group. After `SHARED_ROUNDS` rounds of
+        probes ``on_ready`` is called for it instead.
         """
         self._awaited[channel] += 1
         if group_of(channel) is not None:

@@ -32,7 +32,7 @@ def override(data: Any, places: Places, overrides: Mapping[str, str]) -> None:
     """Set the values (YAML text) in ``data``, and record in ``places`` that they come from an override.
 
     Raises:
-        ScenarioError: paths lead nowhere or values are not YAML; names all of them.
+        ScenarioError: a path does not exist or a value is not YAML; the message names all such overrides.
     """
     problems: list[str] = []
     for key, text in overrides.items():

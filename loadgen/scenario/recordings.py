@@ -215,7 +215,7 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
-        # The path has a loop of links or a null character; reading the file reports that.
+        # The path has a loop of symbolic links or a null character; the error is reported when the file is read.
         return
     if not inside:
         raise _Unreadable(
@@ -224,9 +224,10 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
 
 
 def _other_separator(header: str, wanted: tuple[str, ...]) -> str | None:
-    """Return the name of the separator of a header without commas, or None if the wanted columns are just missing.
+    """Return the separator, such as `;`, that divides the header into the wanted columns, or None if none does.
 
-    Files with another separator are refused: beside `;`, a comma may be a decimal point or a thousands separator.
+    The separator is only named in the error message. A file whose separator is not a comma is refused, since a comma in
+    it may be a decimal point or a thousands separator.
     """
     for separator, shown_as in (";", "';'"), ("\t", "tabs"), ("|", "'|'"):
         cells = {cell.strip().strip('"').strip() for cell in header.split(separator)}

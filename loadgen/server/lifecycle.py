@@ -208,7 +208,7 @@ def raise_open_file_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
-        return  # macOS may refuse its own "unlimited"; keep the limit as it was
+        return  # keep the limit: macOS may report "unlimited" as the maximum, but refuse to set it
 
 
 def silence_handshake_log() -> None:

@@ -191,7 +191,7 @@ class Library:
         if protocol is None:
             return True
         if protocol.state is OPEN:
-            # An open connection between two frames needs no state of the `websockets` library.
+            # While the connection is open and no frame is incomplete, the `websockets` library's state is not needed.
             self._protocol = None
         return protocol.close_rcvd is None and protocol.parser_exc is None
 

@@ -78,7 +78,7 @@ class SocketStream(PolledSocket):
         self._opening: Signal | None = None
         #: An error that ended the connection after the handshake but before `open` returned, or None.
         self._early: TransportError | None = None
-        #: The violation of the protocol by the server that ended the connection, or None.
+        #: The server's protocol violation that made this client end the connection, or None.
         self.violation: UnreadableError | None = None
 
     @property

@@ -29,7 +29,7 @@ from loadgen.users.subscriptions import Subscription, Subscriptions
 from loadgen.users.unanswered import OnAnswer, UnansweredPublishes
 from loadgen.users.worker import WorkerRun
 
-#: Makes an unopened socket for one life of a connection; see `transport.connection.connection`.
+#: Makes a socket that is not open yet, for one connection of a client; see `transport.connection.connection`.
 Connect = Callable[[Address, Handshake, OnText, OnClosed, OnFailed, SlowReading | None], SocketStream]
 #: Takes (channel pattern, event text) of a delivery.
 OnDelivery = Callable[[str, str], None]
@@ -105,7 +105,8 @@ class Conversation:
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
         self._on_request = on_request
         self._publishes = UnansweredPublishes()
-        #: The direct publishes; None until the property `direct` is read, and False if the connection cannot have any.
+        #: Publishes that native code sends. None until the property `direct` is read; False if the connection cannot
+        #: publish in this way.
         self._direct: DirectPublishes | Literal[False] | None = None
         self._keepalive: KeepAlive | None = None
         self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
@@ -121,8 +122,8 @@ class Conversation:
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         messages = record.messages = LastMessages(service, session.receive)
         socket = connect(run.address, handshake, messages.received, self._on_closed, record.failed, slow)
-        #: The socket. It is None once the connection has ended, like `_subscriptions`, which frees memory before the
-        #: next life.
+        #: The socket. It becomes None at the end of the connection, like `_subscriptions`, to free memory before the
+        #: client connects again.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
@@ -208,7 +209,7 @@ class Conversation:
         return self._subscriptions.give_up(plan, unready=self._listener is not None)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
-        """End this life and record ``intent``; return False if there is no life to end."""
+        """End the connection and record ``intent``, the reason; return False if the connection is not open."""
         if self._socket is None or self._life.connected_ns is None or self._life.closing:
             return False
         self._life.intent = intent

@@ -40,7 +40,7 @@ class OpenRequest:
     #: Time from which the request waits for a connection.
     ready_ns: int
     sizes: Sequence[int]
-    #: Time at which an open connection began to send the request, or None before.
+    #: Time at which the request began to be sent, or None while it waits for an open connection.
     sent_ns: int | None = None
     #: The remote address, or None if it is unknown.
     remote: str | None = None
@@ -125,7 +125,7 @@ class OpenRequests:
         status: str,
         error: str | None,
     ) -> None:
-        """Record the outcome of a direct publish, which C code sent and left to Python; see `users.direct`."""
+        """Record the outcome of a publish that native code sent and then handed back to Python; see `users.direct`."""
         number, _, first, channel, intended_ns, slot_ns, sent_ns, sizes, remote, cause = given
         self._open[number] = OpenRequest(
             *(

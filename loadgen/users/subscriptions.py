@@ -211,8 +211,8 @@ class Subscriptions:
         subscription_id = id_of(plan, turn)
         ended_ns = self._clock()
         self._link.send(self._session.unsubscribe(subscription_id))
-        # Keep the current id, as deliveries for it may still arrive. Drop the id of the request before, whose
-        # deliveries have long arrived.
+        # Keep the current id: deliveries for it may still arrive. Drop the previous request's id: its deliveries
+        # arrived long ago.
         self._numbers.pop(id_of(plan, turn - 1), None)
         self.unready.discard(subscription_id)
         self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)

@@ -104,7 +104,10 @@ class Different(AssertionError):
 
 @dataclass
 class Counts:
-    """Counts by kind of stream: messages, rows that both paths made, and rows that the lane made."""
+    """Counts by kind of stream.
+
+    `units` counts messages, `rows` the rows that both paths made alike, and `taken` the rows that native code made.
+    """
 
     units: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -133,7 +136,7 @@ def check(random: Random, kind: Streams, stamps: Stamps, counts: Counts) -> None
 
 
 def run(units: int, seed: int) -> Counts:
-    """Check streams of all kinds in turn, until they had ``units`` messages; raises Different."""
+    """Check streams of each kind in turn until ``units`` messages have been checked; raises Different."""
     random, counts, made = Random(seed), Counts(), kinds()
     stamps = [Stamps(place) for place in PLACES]
     while counts.units.total() < units:
@@ -148,7 +151,7 @@ def main() -> int:
     parser.add_argument("--units", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=31)
     options = parser.parse_args()
-    # The codec writes to standard error about each of its panics.
+    # Discard standard error: the codec writes a message there each time it panics.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         counts = run(options.units, options.seed)

@@ -215,7 +215,10 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext
 def receive(
     kind: str, stream: bytes, cuts: Sequence[int], again: Sequence[int], context: ssl.SSLContext | None
 ) -> tuple[list[list[int]], list[tuple[str, Any]], int]:
-    """Return (rows without their times, the handler's other calls, number of deliveries Python handled)."""
+    """Receive a stream; return (delivery rows without times, calls of other handler methods, deliveries via Python).
+
+    The last member is the number of deliveries that Python code handled.
+    """
     native.available = kind == "native"
     pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if kind == "native" else DeliveryBuffer()

@@ -490,7 +490,7 @@ def test_answers_to_pings_set_the_clock_and_one_more_ping_bounds_it_at_the_end(f
     far.agent.receive(Finish(drain_ns=0))
     settle()
     assert len(far.line.all(Ping)) == pings + 1
-    # The record has 31 pings: the 30 answered here, and the first one, which the simulated line had answered.
+    # The record has 31 pings: the 30 that this test answered, and one that the simulated master answered before.
     assert far.ended(1).rows["clock"] == 31
 
 

@@ -82,7 +82,7 @@ def begun(
         if kind is LocalProcess
         else WorkerProcess(settings, ThisProcess(), runner)
     )
-    # Locust's worker does this when the master's message `spawn` arrives.
+    # Locust's worker overwrites its options like this when the master's message `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
         process._worker.take(begin())

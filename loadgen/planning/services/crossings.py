@@ -22,7 +22,8 @@ from loadgen.planning.services.span import ZERO, Span
 GROWTH: Final = 100
 _POINTS_PER_DECADE: Final = 20
 _HALVINGS: Final = 30
-#: Linear interpolation is tried after each of these numbers of halvings; it often finds the exact crossing early.
+#: The search halves an interval up to `_HALVINGS` times. After these numbers of halvings it also tries linear
+#: interpolation, which often finds the exact crossing.
 _TRIED: Final = frozenset({0, 1, 2, 3, 5, 8, 12, 17, 23, 29})
 _CENT: Final = Fraction(1, 100)
 #: An interval narrower than this share of its lower end counts as a single point.
@@ -52,9 +53,9 @@ class Crossing:
 
     axis: Axis
     below: Costing
-    """The offer that is surely cheaper below `begin`."""
+    """The offer that is certainly cheaper while the value of `axis` is less than `begin`."""
     above: Costing
-    """The offer that is surely cheaper above `end`."""
+    """The offer that is certainly cheaper while the value of `axis` is greater than `end`."""
     begin: Fraction
     """Value of the axis, such as a number of connections; see `loadgen.planning.services.load.Load.value`."""
     end: Fraction
@@ -62,7 +63,7 @@ class Crossing:
     """Monthly cost of `below` at the crossing; if the crossing is an interval, the range over both its ends."""
     usd_above: Span
     factor: Fraction
-    """Growth of the load at the middle of the interval."""
+    """Factor by which the value of `axis` has grown at the middle of the interval."""
     step: bool
     """True if a cost jumps at the crossing, so that the two offers never cost the same."""
     sure: bool
@@ -106,9 +107,9 @@ def _month(costing: Costing, load: Load) -> Span:
 
 
 def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
-    """Return the monthly costs of all offers as the number ``axis`` of the load grows.
+    """Return how the monthly cost of each offer grows with one quantity of the load, ``axis``.
 
-    Return an empty list if that number is zero or unknown.
+    Return an empty list if the load's value of that quantity is zero or unknown.
     """
     if not costings or not costings[0].load.value(axis):
         return []
@@ -122,7 +123,8 @@ def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
 def crossings(costings: Sequence[Costing]) -> list[Crossing]:
     """Return the points at which the cost curves of any two offers cross, along each axis.
 
-    Along an axis one quantity of the load grows, such as the number of subscribers. All offers must be for one load.
+    Along an axis one quantity of the load grows, such as the number of subscribers. All offers must be priced for the
+    same load.
     """
     return [crossing for axis in AXES for crossing in of_curves(curves(costings, axis))]
 
@@ -162,7 +164,7 @@ def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple
     factors = first.factors
     (left, sign_before), (right, _) = before, after
     below, above = (first, second) if sign_before < 0 else (second, first)
-    # With the load multiplied by up to `begin`, `below` is surely cheaper; multiplied by `end` or more, `above` is.
+    # `begin` and `end` are factors of the load: `below` is certainly cheaper up to `begin`, `above` from `end` on.
     begin, _ = _edge(lambda factor: _lead(below, above, factor), factors[left], factors[left + 1])
     _, end = _edge(lambda factor: _lead(above, below, factor), factors[right], factors[right - 1])
     if end - begin <= begin * _NARROW:

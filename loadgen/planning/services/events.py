@@ -7,8 +7,8 @@ from loadgen.planning.services.models import Limit, Line, Offer, Price, Service
 
 _GB: Final = 1e9
 _MILLION: Final = 1e6
-#: Kinds of operations in the price file, and the quantity that counts each. Keep-alives are computed from
-#: connection-minutes.
+#: Kinds of operations in the price file, and the quantity of the load from which the number of operations is computed.
+#: Keep-alives are computed from connection-minutes.
 _COUNTED: Final = {
     "publish": "publish",
     "delivery": "delivery",

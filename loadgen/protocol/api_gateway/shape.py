@@ -147,7 +147,7 @@ class Shape:
     keepalive_s: int = limits.KEEPALIVE_INTERVAL_S
     """Seconds between two keepalives."""
     token_in: Literal["header", "query"] = "header"  # noqa: S105  a place
-    """The place of a token for the Lambda authorizer."""
+    """The part of the handshake that carries the Lambda authorizer's token: a header or a query parameter."""
     token_name: str = "Authorization"  # noqa: S105  the name of a header
     """The header or query parameter with the token."""
 

@@ -72,7 +72,7 @@ class AppSyncGraphql(RealtimeService):
         return normalise(channel)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the handshake, with the authorization as a second subprotocol or in the query."""
+        """Return the handshake, with the authorization as a second subprotocol or in the URL's query."""
         return self._handshake_by(self._handshake_with)
 
     def _handshake_with(self, headers: dict[str, str]) -> Handshake:
@@ -129,5 +129,5 @@ class AppSyncGraphql(RealtimeService):
         return _ACCEPTED
 
     def channel_for(self, pattern: str) -> str:
-        """Return the pattern, which is a channel: there are no wildcards."""
+        """Return the pattern unchanged: without wildcards every pattern is a channel."""
         return pattern

@@ -52,7 +52,7 @@ class Exchange:
 class Step:
     """One step of the opening: a frame to send or a message to wait for.
 
-    A client with a login sends ``with_login`` instead of ``send``, unless it is None.
+    A client with a login sends ``with_login`` if that is given, else ``send`` like all other clients.
     """
 
     send: Written = None
@@ -118,7 +118,7 @@ class EventNames:
 
 @dataclass(frozen=True, slots=True)
 class StampedForm:
-    """The templates of messages with the stamp in a header outside the event; see `generic.stamped`."""
+    """Templates of messages that carry the stamp in a header, not in the event; see `generic.stamped`."""
 
     head: str
     send: str
@@ -161,7 +161,7 @@ class Description:
     login: frozenset[str] = frozenset()
     #: True if every client needs a login.
     login_needed: bool = False
-    #: True if messages of the opening send the login.
+    #: True if the messages that open a connection contain the login.
     login_in_opening: bool = False
 
     @property

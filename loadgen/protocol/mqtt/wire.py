@@ -12,7 +12,8 @@ from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError, fixed_header
 
-#: First bytes of acknowledgements. Those that report success are the same in both versions (MQTT 5, 2.1.2 and 2.1.3).
+#: First bytes of acknowledgements. An acknowledgement of success has the same bytes in MQTT 3.1.1 and MQTT 5
+#: (MQTT 5, 2.1.2 and 2.1.3).
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
 #: The flag in the first byte of a PUBLISH that is sent again (MQTT 5, 3.3.1.1).
 DUPLICATE: Final = 0x08
@@ -169,11 +170,11 @@ class Mqtt311:
         return _packet(0x30 | qos << 1 | retain, _text(topic) + numbered + payload)
 
     def subscribe(self, packet_id: int, topic_filter: str, *, qos: int, retained: bool) -> bytes:
-        """Return a SUBSCRIBE (3.1.1, 3.8); the broker sends retained messages in any case."""
+        """Return a SUBSCRIBE (MQTT 3.1.1, 3.8); ``retained`` has no effect: brokers always send retained messages."""
         return _packet(0x82, packet_id.to_bytes(2, "big") + _text(topic_filter) + bytes((qos,)))
 
     def unsubscribe(self, packet_id: int, topic_filter: str) -> bytes:
-        """Return an UNSUBSCRIBE (3.1.1, 3.10)."""
+        """Return an UNSUBSCRIBE (MQTT 3.1.1, 3.10)."""
         return _packet(0xA2, packet_id.to_bytes(2, "big") + _text(topic_filter))
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:

@@ -30,8 +30,8 @@ from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
-#: Time limit for handing over the record after an ending signal. Container platforms kill the process 30 s after the
-#: signal by default.
+#: Time limit (s) for sending the record to the master after a signal to end, such as SIGTERM. By default, container
+#: platforms kill the process 30 s after the signal.
 LEAVE_PATIENCE_S: Final = 15.0
 #: Time (s) that a worker has to write what it has recorded after the process that forked it has ended.
 _ORPHAN_GRACE_S: Final = 0.7
@@ -76,7 +76,7 @@ class WorkerSide:
         self._spawn = spawn
         self._sleep = sleep
         self._now_s = now_s
-        #: The agent of the current or last run, or None if none has begun.
+        #: The `Agent` that executes the current run, or executed the last one; None before the first run.
         self.agent: Agent | None = None
         self._interrupts = 0
 
@@ -136,7 +136,7 @@ class WorkerSide:
         elif self.agent is not None:
             self.agent.receive(message)
 
-    # The following methods are greenlets that watch the master and the process that started this one.
+    # Each of the following methods runs in its own greenlet and watches the master or the parent process.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
         """End this worker's part in the run, and then this process, if the master falls silent.
@@ -196,7 +196,7 @@ class WorkerSide:
         self._this_process.exit(ExitCode.INTERRUPTED)
 
     def close(self) -> None:
-        """Hand over the record of a run that is not over, and set the exit code of a separate worker."""
+        """Set the exit code of this process; if a run is under way, send its record to the master first."""
         # Locust would exit with 1 if a publish failed, but the master decides how the run went.
         self._environment.process_exit_code = int(ExitCode.PASSED)
         agent = self.current

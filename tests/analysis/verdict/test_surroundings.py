@@ -80,7 +80,7 @@ def test_a_quota_that_holds_everything_back_is_named_with_its_size_beside_the_p9
         (0, 0, None),
         # One short stop in each second takes far less than 0.5 % of the time, so a p99 does not show it.
         (100_000, 1, None),
-        # The stops take more than 0.5 % of the time, but each is short compared with the p99.
+        # The stops take more than 0.5 % of the time, but each stop is short compared with the latency's p99.
         (8 * MS, 40, None),
         (8 * MS, 1, "degraded"),
         (30 * MS, 1, "invalid"),

@@ -27,7 +27,7 @@ SUMMARY: dict[str, Any] = json.loads((REPO / "results" / "sample" / "summary.jso
         {"gate": gate, "kind": kind, "value": value, "status": status} for gate, kind, value, status in GATES
     ]
 }
-#: A report whose script tries what a malicious one would.
+#: A report with a malicious script: it reads the cookies and requests `/stop`.
 REPORT = """<!doctype html><title>the report</title><p id=said></p><script>
 const said = [window.origin];
 try { said.push(document.cookie); } catch (error) { said.push(error.name); }

@@ -125,8 +125,7 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert len(mistakes) == processes
     for told in mistakes:
         assert told["reason"].endswith("payload() at users.py:19: ValueError: no third row")
-    # Each process prints the sentence once while it runs. The final output begins with the failure of user
-    # code.
+    # Each process prints the error of payload() once during the run. The final output reports it as the first finding.
     assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
     assert "Invalid: your code failed" in done.out
     assert "Traceback" not in done.said

@@ -32,7 +32,8 @@ from tests.websocket.cases import (
 )
 
 PATIENCE_S = 20.0
-#: Violations that aiohttp accepts: missing masks, and a new message after an empty first fragment.
+#: Violations that aiohttp accepts: frames without a mask, and a message that begins before another one has ended, if
+#: that one's first fragment was empty.
 LET_PASS = {
     *(f"{name} with the wrong masking" for name in ("text", "binary", "ping", "close")),
     *(
@@ -70,7 +71,7 @@ class Peer:
             for part in parts:
                 self.socket.sendall(part)
         except OSError:
-            # The server has failed the connection before it had read all data.
+            # The server ended the connection because of a violation, before it had read everything.
             return
 
     def hear_until(self, opcode: int, payload: bytes | None = None) -> None:
@@ -162,7 +163,7 @@ def test_a_text_comes_back_as_it_was_sent(server: Announcement, name: str) -> No
     peer = Peer(server)
     with peer.socket:
         peer.send([Frame(TEXT, json.dumps(subscribe).encode()).bytes(masked=True)])
-        # The text is also divided within characters.
+        # Send each byte in its own frame, so characters of several bytes are split between frames.
         pieces = [written[at : at + 1] for at in range(len(written))]
         peer.send([frame.bytes(masked=True) for frame in fragments(TEXT, pieces)])
         peer.send([Frame(PING, _END).bytes(masked=True)])

@@ -94,7 +94,7 @@ class Seen:
         return outside_ns
 
     def said(self) -> str:
-        """Return a line about these arrivals for the test's output."""
+        """Return a line for the test's output: count and precision of the recorded arrival times."""
         shifted_us = (self.arrival_ns - self.after_ns).max() / 1e3
         wide_us = np.sort(self.uncertain_ns[self.uncertain_ns > 0] / 1e3)
         widths = ""
