@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 SLEW: Final = 500e-6
 #: Largest rate at which the offset between two clocks changes if both are slewed, in opposite directions.
 PART: Final = 2 * SLEW
-#: Largest deviation of the rate between two steady clocks, which are never slewed, from its mean over a run. Quartz
-#: crystals change by less than 1 ppm per degree Celsius; this lets each of the two warm or cool by several degrees.
+#: Largest deviation of the rate between two steady (never slewed) clocks from its mean over a run. A quartz crystal's
+#: rate changes by less than 1 ppm per degree Celsius, so each of the two crystals may warm or cool by several degrees.
 WANDER: Final = 10e-6
 #: Bounds are extended this far beyond the first and the last point.
 FAR_NS: Final = 86_400e9
@@ -34,7 +34,7 @@ _MARGIN_NS = 5e6
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A jump of the offset between two times: the clocks moved apart by more than a credible rate explains."""
+    """A jump of two clocks' offset between two times: the offset changed by more than any credible rate explains."""
 
     from_ns: float
     to_ns: float
@@ -221,7 +221,8 @@ def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
 def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
     """Return the (lowest, highest) mean rate at which two clocks drift apart.
 
-    It follows from pairs of pings with no jump between them; only the quickest ping of each stretch of time is used.
+    The rates follow from pairs of pings with no jump in between. The pings are divided into `_STRETCHES` groups in
+    order of time, and only the quickest ping of each group is used.
     """
     count = min(len(points.upper), len(points.lower))
     # Pings are answered in order, so the n-th upper and the n-th lower bound belong to one ping.
@@ -263,7 +264,7 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
                 jumps,
                 allowed,
             )
-    # No steady rate explains the pings and no jump is large enough to see, so a jump may lie between any two pings.
+    # No steady rate explains the pings, and the jumps are too small to find. So assume one between any two pings.
     return neighbours(points), jumps, (-PART, PART)
 
 

@@ -45,7 +45,7 @@ class End:
         return len(self._to)
 
     def add(self, values: Ints, to: Ints) -> None:
-        """Add samples (``values``), each with this end of its interval (``to``)."""
+        """Add samples: ``values``, and in ``to`` for each of them this end of its interval."""
         moved = to != values
         if not moved.all():
             values, to = values[moved], to[moved]

@@ -40,7 +40,10 @@ def shown(result: Mapping[str, Any]) -> str:
 
 
 def margin(result: Mapping[str, Any]) -> str:
-    """Return the margin to the threshold as +12 % or −3 %, positive is better; far from it, as `70 × the limit`."""
+    """Return the margin to the threshold as text, such as `+12 %` (better than the threshold) or `−3 %` (worse).
+
+    A value of at least eleven times the threshold is shown as a multiple, such as `70 × the limit`.
+    """
     share = result["margin"]
     if share is None:
         return text.UNKNOWN

@@ -197,9 +197,9 @@ def _quota_used(rows: dict[str, Ints]) -> float | None:
 
 
 def _periods_ns(rows: dict[str, Ints]) -> Ints:
-    """Return an upper bound on the length of a quota period: the second, divided by the periods counted in it.
+    """Return, for each second, an upper bound on the length of a quota period: 1 s by the number of periods counted.
 
-    An idle cgroup counts fewer periods than passed.
+    It is only a bound, since the kernel does not count the periods in which a cgroup is idle.
     """
     return np.asarray(rows["interval_ns"] // np.maximum(rows["quota_periods"], 1), dtype=np.int64)
 

@@ -33,15 +33,15 @@ from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
 
-#: File in the receiver's folder. Each line has three numbers (ns): the time, the CPU time of the worker's report, and
-#: the CPU time of all parts.
+#: File in the receiver's folder. Each line has three numbers (ns): the time, the CPU time spent on the worker's
+#: reports, and the CPU time spent on all parts of the live displays.
 COSTS: Final = "live-costs"
 #: Approximate events per second of the benchmark. The displays compute from it which share of the events to sample.
 _EVENTS_PER_S = 60
 
 
 class _Counted:
-    """The worker's part of the live displays, which also adds up its own CPU time."""
+    """Makes a worker's reports for the live displays, and adds up the CPU time that this takes."""
 
     def __init__(self, reports: RunningStatistics) -> None:
         self._reports = reports

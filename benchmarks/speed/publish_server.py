@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
     """One connection: HTTP requests until a client asks for the upgrade, WebSocket frames from then on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not derive from asyncio's.
+        # A cast instead of an isinstance check: uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._rest = b""
         self._upgraded = False

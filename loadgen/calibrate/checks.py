@@ -204,7 +204,7 @@ def rejects(truth: Truth) -> Iterator[Line]:
 
 
 def _by_subscription(truth: Truth, dropped: set[tuple[int, int, int]]) -> int:
-    """Return the number of subscriptions for which the harness counts more or fewer losses than the journal."""
+    """Return the number of subscriptions for which the harness and the server's journal count different losses."""
     lost = truth.settled.breakdown.by("subscription")
     ours = lost["lost_before_ready"] + lost["lost_in_reconnect"] + lost["lost_otherwise"]
     numbers, counts = np.unique([subscription for _, _, subscription in dropped], return_counts=True)

@@ -283,7 +283,8 @@ static PyObject *poller_remove(PyObject *object, PyObject *number) {
     long descriptor = PyLong_AsLong(number);
     if (descriptor == -1 && PyErr_Occurred()) return NULL;
     if (!is_read(self, descriptor)) return NULL;
-    /* The thread reads sockets only while it holds the lock, so it does not read this one once the slot is free. */
+    /* The thread reads sockets only while it holds the lock, so once this block releases the lock, the thread no longer
+       reads this socket. */
     receiver_lock(&self->receiver);
     Slot was = self->receiver.slots[descriptor];
     int error = was.ended ? 0 : receiver_leave(&self->receiver, (int)descriptor);

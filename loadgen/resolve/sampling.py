@@ -90,7 +90,10 @@ class ChannelTable:
         )
 
     def _joint(self) -> tuple[float, ...] | None:
-        """Return the cumulative probability of each combination of values, in order, or None if all are equal."""
+        """Return the cumulative probability of each combination of the variables' values, in the order of `product`.
+
+        Return None if all combinations are equally probable.
+        """
         if all(variable.popularity == "uniform" for variable in self._random.values()):
             return None
         shares = [shares_of(variable) for variable in self._random.values()]

@@ -96,7 +96,7 @@ class Connections:
             try:
                 told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
                 received = _RECEIVED.unpack(told)[0] if len(told) == _RECEIVED.size else 0
-                # Compare the peer: the descriptor may belong to another connection by now.
+                # Compare the peer's address too: the descriptor may meanwhile belong to another connection.
                 if received - known.read > MOST_UNREAD and _name(connection.getpeername()) == known.peer:
                     _count(self.hoards, known)
                     connection.shutdown(socket.SHUT_RDWR)

@@ -46,7 +46,7 @@ class _Prober(Protocol):
     """Publishes probes, one per call."""
 
     def publish(self, channel: str, event: AnyEvent) -> PublishAnswer:
-        """Publish a probe and return the answer; raises TransportError if there is none."""
+        """Publish a probe and return the answer; raises TransportError if no answer comes."""
 
     def close(self) -> None:
         """Close the prober's connections."""
@@ -166,7 +166,7 @@ class ProbedReadiness:
         return self._probed_ns.get(channel)
 
     def withdraw(self, channel: str) -> None:
-        """Stop awaiting one subscription to ``channel``."""
+        """Send no more probes for one of the subscriptions to ``channel`` that wait for their first event."""
         if self._awaited[channel] <= 1:
             del self._awaited[channel]
             self._members.pop(channel, None)
@@ -181,7 +181,7 @@ class ProbedReadiness:
         self._prober.close()
 
     def _probe(self) -> None:
-        # True after a full round of probes; from then on, rounds do not wait for further subscriptions.
+        # Before the first round of probes, wait until no more subscriptions come; later rounds do not wait for that.
         waited = False
         while True:
             while not (self._wanted.is_set() and self._may_probe()):

@@ -263,7 +263,10 @@ def _text(path: Path, replay: Replay) -> str:
 
 
 def _time(cell: str) -> tuple[Fraction, bool | None]:
-    """Return seconds since some start, and whether the time has an offset from UTC (None for a plain number)."""
+    """Return (seconds, True if the time has an offset from UTC).
+
+    A plain number is taken as seconds, with None as the second member. Seconds of a timestamp count from 1970.
+    """
     text = cell.strip()
     if (number := _number(text)) is not None:
         return number, None

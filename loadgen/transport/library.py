@@ -91,7 +91,7 @@ class Library:
     # The following methods receive.
 
     def read_answer(self, protocol: Protocol) -> None:
-        """Read the answer to the opening handshake with a protocol object that awaits it."""
+        """Use ``protocol``, which has sent the opening handshake's request, to read the server's answer."""
         self._protocol = protocol
 
     def frames(self, on_other: Callable[[], None]) -> TextFrames:

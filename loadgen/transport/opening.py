@@ -34,7 +34,7 @@ class OpeningHandshake:
         self._name = name
         self._asked = (url, subprotocols, headers, resource, last)
         self._upgrade: Upgrade | None = None
-        #: The beginning of the answer, kept only if the answer is not an ordinary acceptance.
+        #: The first bytes of the server's answer, kept only if it is not an ordinary acceptance of the handshake.
         self._answer: Answer | None = None
 
     def request(self) -> bytes:

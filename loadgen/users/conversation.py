@@ -99,7 +99,7 @@ class Conversation:
         listener: Listener | None = None,
         earlier: Session | None = None,
     ) -> None:
-        """``earlier`` is the session of the client's previous life, which this life continues, or None."""
+        """Connect; ``earlier`` is the session of the client's previous connection, to be resumed, or None."""
         self._listener = listener
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
@@ -231,7 +231,7 @@ class Conversation:
         self.drop()
 
     def drop(self) -> None:
-        """Drop the connection at once, so that messages of this life cannot reach the next one."""
+        """Drop the connection at once, so that none of its messages can arrive after the client has reconnected."""
         if self._socket is not None:
             self._socket.abort()
 

@@ -143,7 +143,7 @@ class Subscriptions:
         on_moved: Callable[[Subscription], None] | None = None,
         on_sent: Callable[[bytes, int, str], None] | None = None,
     ) -> None:
-        """Begin without subscriptions.
+        """Start with no subscription requested.
 
         ``on_moved``, if given, is called from the gevent hub after each change of a subscription's state. ``on_sent``,
         if given, is called for each subscribe message with (message, time in ns, description without secrets).

@@ -57,7 +57,7 @@ class Log:
 
 
 class Connection:
-    """Processes reads as a connection does, with or without a lane."""
+    """Processes reads as a connection does, with or without the native fast path (its "lane")."""
 
     def __init__(self, kind: Streams, stamps: Stamps, with_lane: bool) -> None:
         self.rows = native.Rows(9, 61)

@@ -200,7 +200,7 @@ def serve(
 
 
 def unsent(sock: socket.socket) -> int:
-    """Return the number of sent bytes that the other side's kernel has not acknowledged."""
+    """Return the number of sent bytes for which no TCP acknowledgement has arrived."""
     found = bytearray(4)
     fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, found)
     return int.from_bytes(found, sys.byteorder)

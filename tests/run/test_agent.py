@@ -163,7 +163,7 @@ class Site:
         self.clock.go_on(within_s)
         assert self.agent.finished.is_set()
         assert self.clock.closed
-        # Finished is sent once, as the last message.
+        # The worker sends one message `Finished`, and nothing after it.
         assert len(self.line.all(Finished)) == 1
         last = self.line.sent[-1]
         assert isinstance(last, Finished)

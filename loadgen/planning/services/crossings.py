@@ -98,7 +98,7 @@ def grid() -> tuple[Fraction, ...]:
 
 
 def cost_at(costing: Costing, axis: Axis, factor: Fraction) -> Span:
-    """Return the monthly cost of an offer for its load with the number ``axis`` multiplied by ``factor``."""
+    """Return the monthly cost of an offer if the quantity ``axis`` of its load is multiplied by ``factor``."""
     return _month(costing, costing.load.grown(axis, factor))
 
 

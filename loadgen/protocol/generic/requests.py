@@ -16,7 +16,7 @@ class Request(NamedTuple):
 
 
 class Requests:
-    """Numbers requests, and finds the request of an answer: by a value in the answer, or by the order of requests."""
+    """Numbers requests, and matches each answer to its request by a value in the answer or by the order of requests."""
 
     __slots__ = ("_awaited", "_number", "_queues")
 

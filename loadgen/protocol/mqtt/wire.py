@@ -127,7 +127,7 @@ class Mqtt5:
         return mqtt5.UnsubscribePacket(packet_id, [topic_filter]).write()
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:
-        """Return the packet with the reason that its id is not found (MQTT 5, 3.6.2.1 and 3.7.2.1)."""
+        """Return a packet with the reason code "Packet Identifier not found" (MQTT 5, 3.6.2.1 and 3.7.2.1)."""
         return bytes((kind, 3, packet_id >> 8, packet_id & 0xFF, _PACKET_ID_NOT_FOUND))
 
 
@@ -140,7 +140,7 @@ class Mqtt311:
         self.reader = reader or PacketReader(read311)
 
     def connect(self, client_id: str, login: UserPassword | None, *, clean: bool, expiry_s: int) -> bytes:
-        """Return a CONNECT of level 4 (3.1.1, 3.1); the broker decides for how long it keeps a session."""
+        """Return a CONNECT (MQTT 3.1.1, 3.1); ``expiry_s`` has no effect: the broker sets the session's expiry."""
         flags = (0x02 if clean else 0) | (0xC0 if login else 0)
         content = (
             _text("MQTT") + bytes((4, flags)) + limits.KEEP_ALIVE_S.to_bytes(2, "big") + _text(client_id)

@@ -110,8 +110,8 @@ class WorkerSide:
             attach(self._environment, agent)
             limits.check_open_files(begin.sockets, 1)
             if self._separate:
-                # Only a separate worker checks its local ports here: a master that also plays clients has checked its
-                # own before.
+                # Only a worker in a separate process checks its local ports here. A process that is also the master
+                # has checked them before.
                 limits.check_local_ports(
                     agent.service.connect_url,
                     begin.websockets,

@@ -24,7 +24,7 @@ def published(*offsets_ms: float) -> list[Row]:
 
 
 def in_sql(folder: Path) -> dict[str, Any]:
-    """Return the figures computed by SQL, which must equal the ledger's wherever SQL computes them."""
+    """Return the ledger's figures as SQL computes them independently, or an empty dict if SQL cannot handle the run."""
     run = analysis.load(folder)
     assert run.measure is not None
     # Run only the part of `independent.figures` that counts deliveries; the rest takes twice as long.

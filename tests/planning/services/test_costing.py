@@ -251,7 +251,8 @@ def test_appsync_events_costs_what_the_plan_of_it_alone_says(name: str) -> None:
     assert events.run is not None
     usd = events.run.usd("service")
     assert float(usd.low or 0) == pytest.approx(alone.cost.bill["total"], rel=1e-6)
-    # The run is short, so its plan counts few keep-alives. The costing counts them by the minute, which gives more.
+    # The plan of a short run counts only few keep-alives. The comparison of services counts one per connection-minute,
+    # which gives more.
     assert float(usd.high or 0) >= alone.cost.bill["total"] + alone.cost.bill["unclear"] - 1e-9
 
 
@@ -296,7 +297,7 @@ def test_what_users_tasks_send_is_unknown() -> None:
         assert all(use.asked is None for use in costing.uses if use.name != "connection_seconds"), (
             costing.label
         )
-    # The plan's fee is known, so it is the lower bound.
+    # The fee of Supabase's plan, 25 dollars a month, is known even if the usage is not, so it is the lower bound.
     assert by_label(costings(load_))["supabase"].month.usd() == Span(Fraction(25), None)
 
 

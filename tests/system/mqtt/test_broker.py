@@ -1,4 +1,4 @@
-"""Test the conversation with a real broker over every transport and with every login."""
+"""Test MQTT clients against a real broker, with every transport and every kind of login."""
 
 import socket
 import sys
@@ -105,7 +105,7 @@ def test_a_user_with_a_password_is_let_in_and_others_are_told_why_not(
 def test_a_client_certificate_is_a_login(trusting: Broker) -> None:
     auth = f"certificate:{trusting.certificate}:{trusting.key}"
     client_of(trusting.with_certificate, auth)[0].close()
-    # Without a certificate: in TLS 1.3 the server refuses only after its own handshake.
+    # Connect without a certificate. In TLS 1.3 the client's handshake succeeds before the server refuses.
     with pytest.raises(TransportError, match=r"TLS failed|closed the connection"):
         client_of(trusting.with_certificate)
     with pytest.raises(

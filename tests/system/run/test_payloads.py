@@ -186,7 +186,7 @@ def check_frames(folder: Path, target: str, stamp: str) -> None:
     cameras = sent[sent["channel"] != "/cam/text"]
     assert set(cameras["channel"]) == set(sizes)
     assert (cameras["bytes"] == cameras["channel"].astype(str).map(sizes)).all()
-    # The stamps of echoes are in the same place.
+    # The generator's echo events carry their stamps in headers too, so the worker recognises them as its own.
     [worker] = analysis.load(record).manifest["workers"]
     assert worker["echo"]["returned"] > 5
     assert worker["foreign"] == 0
