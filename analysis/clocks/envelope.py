@@ -1,8 +1,7 @@
-"""Bound an unknown function between the points that bound it. Pure numpy.
+"""Compute upper and lower bounds on the offset between two clocks over time, from bounds at single moments.
 
-The function is the offset between two clocks. Upper and lower bounds hold at different moments; between them the
-function changes at a rate within a credible range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per
-million).
+The given bounds, called points, come from pings. Between two points, the offset changes at a rate within a credible
+range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per million). Only numpy is needed.
 """
 
 from dataclasses import dataclass

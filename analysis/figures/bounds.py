@@ -68,7 +68,7 @@ class Collector:
     """Collects samples, each with the lowest and the highest value that the true one may have."""
 
     def __init__(self, known: bool = True, room: Room | None = None) -> None:
-        """Begin without samples; ``known`` is False if the intervals are not known. ``room`` bounds the memory."""
+        """``known`` is False if the samples' error intervals are not known; ``room`` limits the memory used."""
         self._known = known
         room = Room() if room is None else room
         #: The samples so far.

@@ -31,7 +31,7 @@ def value(result: Mapping[str, Any], number: float | None) -> str:
 
 
 def shown(result: Mapping[str, Any]) -> str:
-    """Return the measured figure, with its bounds if they differ."""
+    """Return the measured figure as text, with its lower and upper bound if these differ."""
     said = value(result, result["value"])
     low, high = result["low"], result["high"]
     if low is None or high is None or low == high:

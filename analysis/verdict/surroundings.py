@@ -83,7 +83,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
         its = columns["worker"] == entry["worker"]
         if not any((columns[name][its] >= 0).any() for name in AROUND):
             continue
-        # A quota may be lifted before the end: take the cgroup of the last row with a quota.
+        # Group workers by the cgroup of their last row with a quota, since a quota may be lifted before the run's end.
         limited = its & (columns["quota_ns"] >= 0)
         cgroups = columns["cgroup"][limited if limited.any() else its]
         key = (str(entry.get("boot_id") or entry["hostname"]), int(cgroups[-1]))
@@ -216,8 +216,7 @@ def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     used_ns = np.maximum(rows["cgroup_cpu_ns"], 0) // cpus if cpus else 0
     held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), np.maximum(rows["interval_ns"] - used_ns, 0))
     counted = rows["throttled_periods"] >= 0
-    # Allow one period more than counted: a period that began in the previous second is counted there, even if it ended
-    # in this second.
+    # Add one period: a throttled period that spans two seconds is counted in the first, but may throttle in the second.
     by_periods = (rows["throttled_periods"] + 1) * _periods_ns(rows)
     return np.asarray(np.where(counted, np.minimum(held_ns, by_periods), held_ns), dtype=np.int64)
 

@@ -57,7 +57,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
         return self.payload_bytes if self.largest_bytes is None else self.largest_bytes
 
     def units(self, unit_bytes: int) -> float:
-        """Return the mean number of units that an event is metered as: one for each unit or part of a unit."""
+        """Return the mean number of units that an event is billed as, one for each begun ``unit_bytes`` of its size."""
         if not self.sizes:
             return units(self.payload_bytes, unit_bytes)
         return sum(each.share * units(ceil(each.bytes), unit_bytes) for each in self.sizes)

@@ -51,7 +51,7 @@ class ReplyPlan:
 def reply_plan(
     run: ResolvedRun, responding: Responding, subscription: int, number: int, index: int, own: Template
 ) -> ReplyPlan:
-    """Return the plan of client ``number``, which has the given index in its group.
+    """Return the reply plan of client ``number``; ``index`` is the client's index in its group.
 
     ``own`` is the channel's template with the values of the client's rows filled in.
     """

@@ -7,7 +7,7 @@ until the last one arrives, however many there are. So the kernel's count of the
 received is compared with the bytes of the messages read from it.
 """
 
-import _socket  # the module that gevent does not patch: a native thread calls `look`
+import _socket  # not patched by gevent, since a native thread calls `look`, the method that uses it
 import socket
 import struct
 from collections import Counter
@@ -16,8 +16,8 @@ from typing import Final
 
 import zmq
 
-#: Maximum number of bytes received on a connection beyond those of the messages read from it: 1.5 times the 64 messages
-#: of 2 MiB that may wait in its queue (see `wire`).
+#: A connection hoards if it has received more than this number of bytes beyond the messages read from it. This is 1.5
+#: times the 64 messages of 2 MiB that may wait in its queue (see `loadgen.run.wire`).
 MOST_UNREAD: Final = 192 << 20
 LOOK_MS: Final = 50
 FAILED: Final = frozenset(

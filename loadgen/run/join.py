@@ -89,7 +89,7 @@ def write(path: Path, keys: Keys) -> None:
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{text}\n")
         except OSError as error:
-            # The workers' file failed: remove the master's file, which is useless alone.
+            # If the workers' file cannot be written, remove the master's file, which is useless alone.
             if each == path:
                 with suppress(OSError):
                     own.unlink()

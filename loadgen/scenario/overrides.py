@@ -7,7 +7,7 @@ from loadgen.config import document
 from loadgen.config.problems import Path, Places, ScenarioError
 from loadgen.config.text import dotted, nearest, shown
 
-#: Used in messages instead of a file's name and line.
+#: Messages about an override name it by this word, in place of a file's name and line.
 _PLACE = "override"
 #: Mappings with freely chosen keys: a typing error in an override must not add a key to them.
 _NAMED = {("clients",), ("data",), ("variables",)}

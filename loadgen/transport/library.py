@@ -39,7 +39,7 @@ class Library:
     )
 
     def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
-        """Start without a protocol object; ``on_text`` gets the messages, each of at most ``max_message_bytes``."""
+        """``on_text`` is called with each message; messages of more than ``max_message_bytes`` are violations."""
         self._on_text = on_text
         self._on_other = _nothing
         self.max_message_bytes = max_message_bytes
@@ -49,7 +49,7 @@ class Library:
         #: that pings but does not read cannot fill our send buffer.
         self._pong: bytes | None = None
         self._protocol: Protocol | None = None
-        #: The violation that `_judge` has found, as a phrase.
+        #: The server's violation of the protocol that `_judge` has found, as a phrase, or None.
         self._violation: str | None = None
         #: The unfinished fragmented message, or None if there is none.
         self._fragments: bytearray | None = None

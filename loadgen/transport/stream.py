@@ -1,4 +1,4 @@
-"""The lower half of a connection on the gevent hub, the same for all protocols: socket, TLS and send buffer.
+"""The part of a connection that all protocols share: socket, TLS and send buffer, on the gevent hub.
 
 The process's poller reads the raw socket, which gives the kernel's receive timestamp. TLS therefore runs over memory
 buffers. No connection needs a greenlet. The subclasses handle the received bytes: `WebSocket` parses messages,

@@ -166,7 +166,7 @@ class OpenRequests:
             status,
             error,
             refused,
-            # A request that never got a connection has waited until now.
+            # The time for which the request waited for a connection; a request that never got one has waited until now.
             (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
             request.remote,
             request.cause,

@@ -52,7 +52,7 @@ _ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY
 
 @dataclass(slots=True)
 class Subscription:
-    """One subscription of a life; ``turn`` counts how often it was already requested again in the same life."""
+    """One subscription on one connection; ``turn`` counts how often it was requested again on this connection."""
 
     plan: SubscriptionPlan
     turn: int
@@ -247,7 +247,10 @@ class Subscriptions:
         self._await_readiness(subscription_id, subscription)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None) -> None:
-        """Handle the service's refusal of a subscription; retry a temporary one, unless it was acknowledged before."""
+        """Handle the service's refusal of a subscription.
+
+        Request the subscription again after a temporary refusal, unless the service had acknowledged it before.
+        """
         subscription = self._by_id.get(subscription_id)
         if subscription is None or subscription.state is State.REFUSED:
             return
@@ -275,7 +278,7 @@ class Subscriptions:
             self._ready(subscription_id, arrival_ns)
 
     def note_early(self, subscription_id: str) -> None:
-        """Count a deviation if an event came before the answer to the subscribe and the protocol forbids that."""
+        """Count a deviation if an event came before the subscription was acknowledged and the protocol forbids that."""
         deviation = self._session.early_delivery
         if (
             deviation is not None

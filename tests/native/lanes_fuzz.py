@@ -73,7 +73,7 @@ class Connection:
         if kind.first:
             self.frames = TextFrames(self.session.receive, self._library, None, binary=kind.first == 0x82)
             self.frames.fast_path = self.lane
-        #: All rows, and how many of them the lane made.
+        #: All rows of deliveries, and how many of them the native code made.
         self.made: list[list[int]] = []
         self.by_lane = 0
 

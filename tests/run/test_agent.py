@@ -387,7 +387,7 @@ def test_a_worker_that_leaves_is_not_held_by_what_never_stops(
 
 
 class Lane:
-    """Stands in for the echo lane, which measures round trips; its one echo under way never comes back."""
+    """Stands in for the echo lane, which measures round trips: it has sent one echo event that never comes back."""
 
     def __init__(self, *_: Any) -> None:
         self.sent, self.returned = 1, 0

@@ -174,7 +174,7 @@ class Host:
 
 
 class Sender:
-    """A service in a `Host`, for a number of connections."""
+    """A service that runs in the process of a `Host` and serves a given number of connections."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ _NARROW: Final = Fraction(1, 10**9)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Monthly costs of an offer as one number of the load, ``axis``, grows."""
+    """Monthly costs of an offer, `usd`, for each multiple (`factors`) of one quantity of its load, `axis`."""
 
     costing: Costing
     axis: Axis
@@ -41,7 +41,7 @@ class Curve:
     _known: dict[Fraction, Span] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, factor: Fraction) -> Span:
-        """Return the monthly cost for the load multiplied by ``factor`` along :attr:`axis`."""
+        """Return the monthly cost if the quantity :attr:`axis` of the load is multiplied by ``factor``."""
         if factor not in self._known:
             self._known[factor] = cost_at(self.costing, self.axis, factor)
         return self._known[factor]
@@ -49,7 +49,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """The interval of one number of the load, ``axis``, in which the cheaper of two offers changes."""
+    """The interval of one quantity of the load, ``axis``, within which one offer becomes cheaper than another."""
 
     axis: Axis
     below: Costing
@@ -67,7 +67,7 @@ class Crossing:
     step: bool
     """True if a cost jumps at the crossing, so that the two offers never cost the same."""
     sure: bool
-    """True if both costs are known exactly and rest on sure figures only."""
+    """True if both costs are known exactly and depend only on prices that are certain."""
     exceeded: tuple[str, ...]
     """Quotas that are exceeded at the crossing, as `service: quota`."""
 

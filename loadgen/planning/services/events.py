@@ -1,4 +1,4 @@
-"""Builds the service AppSync Events from its price file, so that its prices and quotas are written down only once."""
+"""Make AppSync Events a `Service` from its own price file, so that its prices and quotas exist in one place only."""
 
 from typing import Any, Final
 

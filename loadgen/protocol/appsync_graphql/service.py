@@ -58,7 +58,7 @@ class AppSyncGraphql(RealtimeService):
         self.template: native.Template | None = native.Template("json", parts) if native.available else None
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return a credential that signs this API's paths; keys and tokens sign nothing."""
+        """Return the credential; an IAM signature is changed to sign this API's paths."""
         if isinstance(credential, ApiKey | BearerToken):
             return credential
         # Imported late, as it loads botocore, which other credentials do not need.
@@ -86,7 +86,7 @@ class AppSyncGraphql(RealtimeService):
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> GraphqlSession:
-        """Return a new session; the name is not used."""
+        """Return a new session; ``name``, which other protocols send to the service, is not used."""
         return GraphqlSession(self, handler)
 
     def start(self, subscription_id: str, channel: str) -> bytes:

@@ -72,8 +72,9 @@ class Reply:
 class Delivery:
     """The pattern of a delivery, and the value that names its subscription.
 
-    ``identity`` is None if a connection has only one subscription. ``when`` and ``at`` are the JSON pointers of the
-    pattern, for `patterns.quick`; empty if messages are not JSON.
+    ``identity`` is None if a connection has only one subscription. ``when`` maps JSON pointers to the values that a
+    delivery must have there. ``at`` maps names of the delivery's values to their pointers. Both are empty if messages
+    are not JSON; `patterns.quick` uses them.
     """
 
     pattern: Pattern

@@ -11,7 +11,8 @@ import mqtt5
 
 _PUBLISH: Final = 3
 _LENGTH_BYTES_MAX: Final = 4
-#: Bytes before the properties, by packet type (MQTT 5, chapter 3). A PUBLISH has its topic there and is not listed.
+#: Bytes between header and properties, by packet type (MQTT 5, chapter 3). PUBLISH is left out: its topic varies in
+#: length.
 _BEFORE_PROPERTIES: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1, 15: 1}
 #: Types of packets that only a client sends. The codec reads their texts, so they are checked too.
 _CONNECT: Final = 1
@@ -72,7 +73,7 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
     try:
         begin, size = fixed_header(view)
     except (IndexError, ValueError):
-        # Let the codec raise its own error; it reads no text in this case.
+        # Let the codec raise its own error: with an invalid header it reads no text, so it cannot panic.
         return mqtt5.read(view)
     if size <= len(view) and not bytes(view[begin:size]).isascii():
         _demand_utf8(view, begin, size)

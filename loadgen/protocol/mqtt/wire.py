@@ -178,7 +178,7 @@ class Mqtt311:
         return _packet(0xA2, packet_id.to_bytes(2, "big") + _text(topic_filter))
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:
-        """Return the packet that would answer a known id: MQTT 3.1.1 has no reason code for an unknown one."""
+        """Return an acknowledgement of success: MQTT 3.1.1 has no reason code for an unknown packet id."""
         return acknowledgement(kind, packet_id)
 
 

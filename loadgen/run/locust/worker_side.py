@@ -39,7 +39,7 @@ _MASTER_INTERVAL_S: Final = 0.5
 
 
 class WorkerSide:
-    """Own the agent of a worker, or of a process that is master and worker.
+    """Hold the `Agent` of this process, which is a worker, or a master and worker at once.
 
     ``login_from`` says who chose the target's login, as the beginning of a sentence, or is None if this process's own
     command line did. ``separate`` is True if the master is another process, ``forked`` if the master forked this one.

@@ -50,7 +50,7 @@ def made(
     steady: bool = True,
     same_kernel: bool = False,
 ) -> Made:
-    """Fit simulated pings, whose two ways take different random times.
+    """Fit simulated pings, whose way to the master and way back take different random times.
 
     Half way through the run, a clock steps by ``worker_step_ns`` or ``master_step_ns``, or the worker's
     machine freezes for ``frozen_ns``.
@@ -289,7 +289,7 @@ def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
 def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
     """Return a clock from nodes of (time, low, high, estimate).
 
-    Times count from 1000 ns, and the clock is 50 ns behind the master's plus the node's estimate.
+    Times count from 1000 ns. At a node the clock is 50 ns plus the node's estimate behind the master's clock.
     """
     at, low, high, estimate = np.array(nodes, dtype=np.float64).T
     return ClockFit(1, False, 9, 50, 0.0, 99, curve=Curve(at, low, high, estimate, 1000, 50))
@@ -298,7 +298,7 @@ def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
 def test_the_error_at_a_corrected_time_is_interpolated_and_rounded_up() -> None:
     fit = known((0, -10, 10, 0), (1000, -20, 30, 0), (2000, -10, 10, 0))
     assert fit.correction_ns(np.array([1000, 2000])).tolist() == [50, 50]
-    # The error is interpolated between 10 and 30, plus one for rounding.
+    # The errors are 10 and 30 ns at the nodes, interpolated in between, and 1 ns more everywhere for rounding.
     found = fit.error_ns_at(np.array([1050, 1550, 2050, 2550, 3050])).tolist()
     assert found == [11, 21, 31, 21, 11]
     beyond = fit.error_ns_at(np.array([0, 9_000])).tolist()

@@ -1,4 +1,4 @@
-"""Test findings on limits of containers, virtual machines and clouds: they come first, and forbid "valid"."""
+"""Test findings on limits of containers, virtual machines and clouds: listed first, they rule out a valid run."""
 
 from pathlib import Path
 from typing import Any

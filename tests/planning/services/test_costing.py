@@ -57,7 +57,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("api-gateway", "data-out", (80, 80)),
         ("aws-iot-core:qos0", "service", (885, 885)),
         ("aws-iot-core:qos1", "service", (1601, 1601)),
-        # The fact sheet on prices leaves open whether data out is free or costs EC2's rates.
+        # No source says whether AWS IoT Core bills outgoing data: it is free or costs EC2's rates.
         ("aws-iot-core:qos0", "data-out", (0, 80)),
         ("ably:per-minute", "service", (2356, 2356)),
         ("ably:mau", "service", (2335, 2335)),

@@ -135,7 +135,7 @@ def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], 
     "case", [case for case in CASES if case.name in LET_PASS], ids=lambda case: case.name
 )
 def test_what_aiohttp_lets_pass_harms_no_later_message(server: Announcement, case: Case) -> None:
-    """If this fails, aiohttp now rejects the frames, and the case belongs to the test above."""
+    """A failure means that aiohttp now rejects the frames: then remove the case from `LET_PASS`."""
     peer = Peer(server)
     with peer.socket:
         peer.send(stream(case, masked=True))

@@ -72,7 +72,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Seen:
-    """For each delivery, the recorded arrival and its uncertainty, and the bounds from the packet capture."""
+    """The recorded arrival of each delivery, its uncertainty, and bounds on the true arrival by the packet capture."""
 
     arrival_ns: Ints
     uncertain_ns: Ints
@@ -248,7 +248,7 @@ def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
     check(seen)
     late_ns = seen.arrival_ns - seen.after_ns
     if path == "python":
-        # Without their uncertainty, some arrivals would be more than a millisecond too late.
+        # Some recorded arrivals are more than a millisecond too late, so the check needs their stated uncertainty.
         assert late_ns.max() > 1_000_000
     else:
         # The native path's thread reads while Python is slow.
