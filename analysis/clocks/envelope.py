@@ -197,7 +197,7 @@ def _contradicts(
 ) -> npt.NDArray[np.bool_]:
     """Return a mask of the points whose bound contradicts that of an earlier point at every rate in [least, most].
 
-    With ``known``, all points are compared with the first ``known`` points only.
+    If ``known`` is not 0, compare all points with the first ``known`` points only.
     """
     believed_upper, believed_lower = upper, lower
     if known:
@@ -249,8 +249,8 @@ def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
 def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float]]:
     """Return the offset between two steady clocks, the jumps in it, and its (lowest, highest) rate.
 
-    The curve is in ns from zero (`base_ns` is 0). One steady clock jumps against another if its machine was suspended
-    together with its clock.
+    The curve is in ns from zero (`base_ns` is 0). A jump between steady clocks means that one of the machines was
+    suspended, and its clock with it.
     """
     jumps = find_jumps(points)
     kept, jumps = _whole(points, _drawn_out(points, jumps))

@@ -1,4 +1,4 @@
-"""Percentiles of samples whose true values are known only as intervals: of the samples, and of the intervals' ends.
+"""Percentiles of samples whose true values are known only as intervals, and bounds on the true percentiles.
 
 If each true value lies between a low and a high end, each true percentile lies between the percentile of all low ends
 and that of all high ends, because percentiles are order statistics. The same holds for mean, minimum and maximum. Most
@@ -33,7 +33,7 @@ class Between(NamedTuple):
 class End:
     """One end (low or high) of the intervals of all samples.
 
-    Only samples that differ from this end are stored, each with its end; for all others, the sample is the end.
+    Only samples that differ from this end of their interval are stored, together with that end.
     """
 
     def __init__(self, room: Room) -> None:
@@ -59,7 +59,7 @@ class End:
         return self._to.total - self._away.total
 
     def at_ranks(self, samples: Samples, ranks: Ints) -> Ints:
-        """Return this end's value at each rank (from 1), given all samples; values already found are cached."""
+        """Return the value at each rank (from 1) among this end's values for all ``samples``; cache what was found."""
         parts = [(samples, 1), (self._away, -1), (self._to, 1)]
         return self._known.get(ranks, lambda missing: at_ranks(parts, missing))
 

@@ -48,7 +48,7 @@ def margin(result: Mapping[str, Any]) -> str:
     if share is None:
         return text.UNKNOWN
     if abs(share) >= 10:
-        # This far away, the value is above the threshold, at 1 + |share| times it: one below is at most 100 % away.
+        # A value below the threshold is at most 100 % away from it, so this one is above it: 1 + |share| times as high.
         times = 1 + abs(share)
         return f"{times:,.0f} × the limit" if times < 1e6 else "> 1,000,000 × the limit"
     return f"{'+' if share >= 0 else '−'}{abs(share) * 100:.1f} %"

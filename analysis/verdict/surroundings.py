@@ -232,8 +232,8 @@ def _stall_ns(rows: dict[str, Ints]) -> int | None:
 def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
     """Return the maximum time throttled in one second or in consecutive seconds.
 
-    Consecutive seconds are added up only if each was throttled for at least the share `throttled_wrong`: then waiting
-    work can pile up from one second to the next.
+    Seconds are added up only if each was throttled for at least the share `throttled_wrong`, because unfinished work
+    can then pile up from one second to the next.
     """
     longest = int(held_ns.max(initial=0))
     so_far = 0

@@ -88,7 +88,7 @@ class LiveDisplays:
         reports = live_reports(run, APPSYNC_EVENTS.rules)
         reports.measure_from(self._begun_ns)
         self._worker = _Counted(reports)
-        #: Pass these to the recorder, so that the displays get its rows.
+        #: The sinks to pass to the recorder, so that the displays get the rows that it records.
         self.sinks = Sinks(running=cast(RunningStatistics, self._worker))
         target = {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"}
         self._state = LiveState("benchmark", run, target, [0])

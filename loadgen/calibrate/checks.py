@@ -12,7 +12,7 @@ from analysis.figures.percentiles import nearest_rank
 from analysis.text import duration
 from loadgen.calibrate.truth import DUPLICATE, Ints, Truth, pairs, reordered
 
-#: Largest allowed difference (ns) between a measured percentile and the true one: the goal on loopback.
+#: Largest allowed difference (ns) between a measured and a true percentile; it is the accuracy goal on loopback.
 DELAY_BAR_NS = 200_000
 
 

@@ -125,7 +125,7 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: Describes the axis of the search. Only new trials need overrides, so this scale has none.
+        #: The scale of the search's axis. It makes no overrides of the scenario, since a check runs no new trials.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []

@@ -87,7 +87,7 @@ def _service(
 
 
 def _url_of(target: str, service: "Service") -> str:
-    """Return the target's URL, also of an API that is named by its stack (`aws:STACK`)."""
+    """Return the target's URL; for a target `aws:STACK`, the URL of the API in that stack."""
     from loadgen.aws.target import PREFIX
 
     return (service.http_url or target) if target.startswith(PREFIX) else target
@@ -182,7 +182,7 @@ def publish(
         latency_ms = None if arrival_ns is None else (arrival_ns - publication.sent_ns) / 1e6
         good = good and rejected is None and not (wait and arrival_ns is None)
         if as_json:
-            # None if the service does not answer publishes.
+            # `accepted` is null in the JSON if the service does not answer publishes.
             known = (rejected is None) if answer.acknowledged else None
             row = {"index": index, "accepted": known, "error": rejected, "latency_ms": latency_ms}
             print(json.dumps(row))

@@ -142,7 +142,7 @@ static int reserve(Poller *self, int descriptor) {
     if (count == before && self->ends != NULL) return 0;
     Ends *ends = realloc(self->ends, (size_t)count * sizeof(Ends));
     if (ends == NULL) {
-        /* Forget the new slots, since `ends` has no elements for them; they are all free. */
+        /* Forget the new slots, all of them free, since `ends` could not grow with them. */
         self->receiver.count = before;
         return -1;
     }

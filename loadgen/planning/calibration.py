@@ -59,7 +59,7 @@ class Calibration:
     connects_per_s: float
     """Rate at which `cpu_s_per_connect` was measured."""
     record_bytes_per_delivery: float
-    """Bytes a worker writes to its spool, and sends to a master on another machine."""
+    """Bytes per delivery that a worker writes to its spool, and sends to a master on another machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupL
 
 
 def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tuple[float, Pace | None] | None:
-    """Return the deliveries of requests to a group per second, and the pace of the group that sends most of them.
+    """Return the requests per second that a group receives, and the pace of the group that publishes most of them.
 
     The rate applies at 100 % of the load curves. Return None if the rate is unknown.
     """

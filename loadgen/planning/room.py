@@ -74,5 +74,5 @@ def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
 
 
 def _whole(share: float) -> str:
-    """Return a share as a whole percentage; it changes by more than a per cent from one reading to the next."""
+    """Return a share as a whole percentage: more digits would only show differences between two readings."""
     return f"{share * 100:.0f} %"

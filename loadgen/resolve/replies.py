@@ -75,7 +75,7 @@ def reply_plan(
 
 
 def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
-    """Yield delays in ns endlessly; unless the delay is fixed, each draws one number from ``random``."""
+    """Yield delays in ns without end; each delay takes one number from ``random``, unless all are equal."""
     # Only `random()` is used, since it is the only method whose sequence Python guarantees across versions.
     while True:
         if delay.form == "fixed":

@@ -110,7 +110,7 @@ def shares_of(variable: Variable) -> list[float]:
 
 
 class ChannelDraw:
-    """The channels of one publisher's requests, in the order of its schedule; independent of timing."""
+    """Draws the channels of one publisher's requests in the order of its schedule, so timing does not change them."""
 
     __slots__ = ("next",)
 

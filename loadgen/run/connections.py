@@ -38,8 +38,8 @@ _RECEIVED: Final = struct.Struct("=128xQ")
 @dataclass(slots=True)
 class _Connection:
     peer: tuple[str, int] | None
-    #: Number of successful handshakes on all connections when this one was accepted. If the number is still the same,
-    #: this connection has not authenticated.
+    #: Number of successful handshakes on all connections at the time this connection was accepted. While the total is
+    #: still the same, this connection has not authenticated.
     succeeded: int
     read: int = 0
 
@@ -67,7 +67,7 @@ class Connections:
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._succeeded += 1
         elif event in FAILED:
-            # The event does not name its connection; the next EVENT_DISCONNECTED does.
+            # A failed handshake's event does not name its connection; the next EVENT_DISCONNECTED does.
             self._failed = True
         elif event == zmq.EVENT_DISCONNECTED:
             gone = self._open.pop(value, None)

@@ -27,7 +27,7 @@ _FIRST_ROWS: Final = 16
 
 
 def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
-    """Yield the messages with all rows that the run's publish requests draw from."""
+    """Yield messages with all rows of data from which the run's publish requests draw values."""
     for name, columns in request_columns(run).items():
         yield from _pieces(name, columns, tables[name])
 

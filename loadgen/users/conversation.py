@@ -142,7 +142,7 @@ class Conversation:
         try:
             self._login.dial(timeout_s)
         except TransportError:
-            # End the life here: the transport calls `_on_closed` only for a connection that it has opened.
+            # Record the end here: the transport calls `_on_closed` only for a connection that it has opened.
             self._socket = self._subscriptions = None
             self._record.never_opened(socket, subscriptions, self._clock())
             self._login.end()
@@ -156,7 +156,7 @@ class Conversation:
 
     @property
     def session(self) -> Session:
-        """The protocol's session of this life; it is kept after the life has ended."""
+        """The protocol's session; it is kept after the end of the connection, for the next one to resume."""
         return self._session
 
     @property

@@ -32,7 +32,7 @@ class Cause(NamedTuple):
 class OpenRequest:
     """A request without an answer yet, with the values that go into the run's record."""
 
-    #: The number of each event. Consecutive, except that events which payload() failed to make are missing.
+    #: The numbers of the request's events. They are consecutive, but lack the events that payload() failed to make.
     sequences: Sequence[int]
     channel: str
     intended_ns: int
@@ -95,7 +95,7 @@ class OpenRequests:
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             if answer is None:
-                # If our own failure kept the request from being sent, that must not count as the service's error.
+                # A request that was not sent because the harness failed must not count as the service's error.
                 ours = request.sent_ns is None and isinstance(error, OurFailureError)
                 if isinstance(error, DialError):
                     request.remote = error.remote

@@ -39,7 +39,7 @@ class HttpSender:
     """Sends publish requests over HTTP."""
 
     def __init__(self, service: Service, client: HttpClient, undecodable: Undecodable) -> None:
-        """``undecodable`` counts the unreadable answers."""
+        """``undecodable`` counts the service's answers that cannot be read."""
         self._service = service
         self._client = client
         self._undecodable = undecodable

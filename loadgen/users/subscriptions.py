@@ -367,7 +367,7 @@ class Subscriptions:
         )
 
     def _probed_ns(self, subscription: Subscription) -> int | None:
-        """Return the earliest time at which a probe could have reached this subscription, or None if none could."""
+        """Return the earliest time at which a readiness probe could have reached the subscription, or None if none."""
         since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
         reachable_ns = subscription.acknowledged_ns
         if reachable_ns is None and not self._run.service.answers_subscribes:

@@ -28,7 +28,7 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield place
     finally:
-        # Threads of ended processes may still be listed for a moment.
+        # Wait until no process is listed, as only an empty cgroup can be removed: threads may take a moment to end.
         deadline_s = time.monotonic() + 10
         while (place / "cgroup.procs").read_text().strip() and time.monotonic() < deadline_s:
             time.sleep(0.05)

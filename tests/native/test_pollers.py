@@ -110,7 +110,7 @@ class Plain:
 
 
 class Tls(Plain):
-    """The server's side of a connection with TLS; each part is one record, or several if it is long."""
+    """The server's side of a TLS connection; each part to send becomes one record, or several if it is long."""
 
     def __init__(self, peer: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(peer)
@@ -163,7 +163,8 @@ def serve(
 ) -> None:
     """Send the stream in pieces once the client is ready for it; end it with a close or a reset.
 
-    Over TLS the records are cut a second time at ``again``, because a read need not end with a record.
+    ``cuts`` are the places between pieces. Over TLS each piece becomes a record, and ``again`` are the places at which
+    the encrypted bytes are cut, because a read need not end with a record.
     """
     peer, _ = listener.accept()
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -322,7 +323,10 @@ class Client:
 
 @dataclass(frozen=True)
 class Case:
-    """The data that one connection's service sends, how it ends, and when the client changes its routing."""
+    """The data that the service sends on one connection, how the connection ends, and when its routing changes.
+
+    ``routes`` are the times at which the client moves deliveries between the fast path and Python.
+    """
 
     stream: bytes
     cuts: list[int]

@@ -62,9 +62,9 @@ def begun(
     monkeypatch: pytest.MonkeyPatch,
     places: dict[str, str] | None = None,
 ) -> tuple[Allowed, str | None]:
-    """Return the permissions of a worker's agent and who chose its login: "the master", or None for its user.
+    """Return the permissions of a worker's agent, and "the master" if the master chose its login, else None.
 
-    The master has sent other options and a run.
+    Before that, the worker gets other options and a run from its master.
     """
     taken: list[Any] = []
 

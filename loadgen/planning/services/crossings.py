@@ -88,7 +88,7 @@ class Crossing:
 
 
 def grid() -> tuple[Fraction, ...]:
-    """Return the multiples of an axis's number at which costs are compared: logarithmically even, including 1."""
+    """Return the factors of the load at which costs are compared, from 1/GROWTH to GROWTH, evenly on a log scale."""
     decades = len(str(GROWTH)) - 1
     points = decades * _POINTS_PER_DECADE
     return tuple(

@@ -33,7 +33,7 @@ _QUOTAS: Final = (
 
 
 def service_of(prices: Prices, rest: Service) -> Service:
-    """Return a service with the facts of a price file; ``rest`` has its name, and the facts that the file lacks."""
+    """Return ``rest`` with the facts of a price file; ``rest`` has the service's name and all facts the file lacks."""
     operation = prices.prices.usd_per_million_operations
     data_out = prices.prices.usd_per_gb_out
     return rest.model_copy(

@@ -24,7 +24,7 @@ class Stream:
     events_per_s: Fraction
     """Mean rate."""
     peaks: tuple[Fraction, ...]
-    """Rates at each moment that may be the peak of all streams together; the moments are the same in all streams."""
+    """This stream's rate at each moment at which all streams together may peak; all streams list the same moments."""
     fan_out: Fraction | None
     """Mean deliveries per event, or None if unknown."""
     sizes: Sizes

@@ -50,8 +50,8 @@ class AppSyncGraphql(RealtimeService):
         self._event_at = ("data", *endpoints.operations.event_at)
         when, at = {"/type": "data"}, {"id": "/id", "event": "/".join(("", "payload", *self._event_at))}
         found, parts = quick(when, at), json_parts(when, at)
-        # Neither is None: `quick` and `json_parts` support JSON pointers that consist of GraphQL names, which are
-        # never numbers and contain no '/' or '~'.
+        # The results cannot be None: `quick` and `json_parts` support all JSON pointers made of GraphQL names, which
+        # are never numbers and contain no '/' or '~'.
         assert found is not None
         assert parts is not None
         self.quick: Quick = found

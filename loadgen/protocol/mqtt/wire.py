@@ -116,7 +116,7 @@ class Mqtt5:
         wanted = mqtt5.TopicFilter(
             topic_filter,
             max_qos=_QOS[qos],
-            # Without this option, the retain flag marks messages that were retained before, as in MQTT 3.1.1.
+            # With False, the retain flag marks only messages retained before the subscription, as in MQTT 3.1.1.
             retain_as_published=False,
             retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
         )

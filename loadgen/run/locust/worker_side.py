@@ -174,10 +174,10 @@ class WorkerSide:
     # The following methods end this worker's part or the process.
 
     def on_interrupt(self) -> None:
-        """Handle Ctrl-C or another ending signal.
+        """Handle Ctrl-C or another signal to end.
 
-        A worker that the master has forked asks the master to end the run; any other leaves the run. The third signal
-        kills the process.
+        A worker that the master has forked asks the master to end the run. Any other worker sends its record to the
+        master and exits. The third signal ends the process at once.
         """
         self._interrupts += 1
         if self.finished:

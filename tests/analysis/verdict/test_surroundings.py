@@ -160,7 +160,8 @@ def test_a_stall_that_is_longer_than_all_the_throttling_around_it_is_not_explain
     ("held_ns", "subject"), [(700 * MS, "throttling"), (100 * MS, "pause"), (0, "pause")]
 )
 def test_a_stop_that_a_quota_made_is_no_stop_by_somebody(tmp_path: Path, held_ns: int, subject: str) -> None:
-    # The quota has a long period: it stopped everything for 0.7 s, and no task waited for a CPU.
+    # The worker stood still for 0.7 s. The quota, which has a long period, is the cause only if it throttled the worker
+    # for that long.
     row = throttled(
         4.5, held_ns, 1, quota_periods=1, paused_ns=700 * MS, paused_until_ns=health(4.4)["time_ns"]
     )

@@ -68,7 +68,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("azure-web-pubsub:standard-80", "service", (966, 1230)),
         ("cloudflare-durable-objects:hibernating", "service", (7, 7)),
         ("cloudflare-durable-objects:awake", "service", (145, 145)),
-        # The fact sheet on prices has 2,386 with data out, which is a separate part here.
+        # The fact sheet on prices says 2,386 for Supabase, including data out; here data out is a separate part.
         ("supabase", "service", (2307, 2307)),
         ("supabase", "data-out", (80, 80)),
         ("firebase", "service", (824, 971)),
@@ -141,7 +141,8 @@ def test_what_binds_first_in_the_worked_example() -> None:
 def test_headroom_ends_where_the_quota_does() -> None:
     api = by_label(costings(example(), "api-gateway"))["api-gateway"]
     room = {each.axis: each for each in api.headrooms}
-    # At k times the rate, 10·k publishes and 1,000·k deliveries a second use up the quota of 10,000 calls a second.
+    # The example has 10 publishes and 1,000 deliveries a second. The quota of 10,000 calls a second is used up at
+    # 10,000 / 1,010 times this rate.
     assert room["rate"].factor == pytest.approx(10_000 / 1_010, rel=1e-6)
     assert room["fan-out"].factor == pytest.approx(9_990 / 1_000, rel=1e-6)
     assert room["payload"].factor == pytest.approx(128, rel=1e-6)

@@ -103,7 +103,7 @@ def test_the_tab_shows_gaps_where_nothing_is_known(browser: Browser, url: str) -
         for title in ("Fan-out latency", "CPU", "The generator"):
             drawn = lines(page, title)
             assert drawn
-            # Each line has two parts, before and after the silence, and is not drawn through it.
+            # Each plotted line has two separate parts: nothing is drawn for the seconds without data in between.
             assert {line.count("M") for line in drawn} == {2}, title
         (deliveries_due, arrived) = lines(page, "Deliveries")
         assert (deliveries_due.count("M"), arrived.count("M")) == (1, 2)

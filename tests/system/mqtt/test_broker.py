@@ -133,7 +133,7 @@ def test_what_is_no_broker_is_told_as_such() -> None:
 
 def test_a_broker_that_goes_away_ends_the_connection(broker: Broker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # The thread sends a CONNACK and then closes the connection.
+        # The thread plays a broker: it answers CONNECT by a CONNACK and then closes the connection.
         thread = threading.Thread(target=_answer, args=(listener, b"\x20\x03\x00\x00\x00"))
         thread.start()
         client, _ = client_of(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")

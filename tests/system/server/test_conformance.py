@@ -115,7 +115,7 @@ def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], 
         else:
             peer.hear_until(CLOSE)
             if case.fails:
-                # The side that fails the connection also closes it (RFC 6455, 7.1.7).
+                # After a violation the server closes the connection (RFC 6455, 7.1.7); answer its close frame.
                 peer.send([Frame(CLOSE, b"\x03\xe8").bytes(masked=True)])
             peer.hear_until(-1)
             assert peer.ended

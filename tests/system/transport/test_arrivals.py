@@ -88,7 +88,7 @@ class Seen:
         return int(np.count_nonzero(self.uncertain_ns == 0))
 
     def outside_ns(self) -> Ints:
-        """Return by how much each interval misses that of the capture, in ns; negative if they overlap."""
+        """Return the distance (ns) of each recorded interval from the packet capture's; negative if they overlap."""
         too_late = self.arrival_ns - self.uncertain_ns - self.after_ns
         outside_ns: Ints = np.maximum(too_late, self.before_ns - self.arrival_ns)
         return outside_ns
@@ -135,7 +135,7 @@ def receive(
     busy: int = 0,
     bytes_per_s: float | None = None,
 ) -> Seen:
-    """Receive the ordered deliveries over one of the paths, and capture their packets."""
+    """Receive the deliveries of ``order`` in native code or Python (``path``), and capture their packets."""
     monkeypatch.setattr(native, "available", path == "native")
     pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
@@ -222,7 +222,7 @@ def check(seen: Seen) -> None:
 
 
 def check_alone(seen: Seen) -> None:
-    """Assert that deliveries which were read alone are exact, nearly all unless the machine is busy."""
+    """Assert that some deliveries (nearly all, unless the machine is busy) were read alone and are exact."""
     assert seen.alone.any()
     assert (seen.uncertain_ns[seen.alone] == 0).all()
 
