@@ -17,7 +17,10 @@ from analysis.loading.run import Ints, Run
 
 
 class Off(NamedTuple):
-    """How far (ns) each true value may lie below (early) or above (late) its sample; None if it cannot lie there."""
+    """Bounds (ns) on the errors of samples: a true value is at most ``early_ns`` lower and ``late_ns`` higher.
+
+    None means zero.
+    """
 
     early_ns: Ints | None
     late_ns: Ints | None

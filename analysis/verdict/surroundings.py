@@ -197,9 +197,10 @@ def _quota_used(rows: dict[str, Ints]) -> float | None:
 
 
 def _periods_ns(rows: dict[str, Ints]) -> Ints:
-    """Return, for each second, an upper bound on the length of a quota period: 1 s by the number of periods counted.
+    """Return an upper bound on the length of a quota period, for each second.
 
-    It is only a bound, since the kernel does not count the periods in which a cgroup is idle.
+    It is the length of the second divided by the number of periods that the kernel counted. The kernel does not count
+    periods in which the cgroup was idle, so a period may be shorter.
     """
     return np.asarray(rows["interval_ns"] // np.maximum(rows["quota_periods"], 1), dtype=np.int64)
 

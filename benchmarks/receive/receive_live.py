@@ -1,6 +1,6 @@
 """Run live displays within the receiver's process, to measure the CPU time that they add: `BENCH_LIVE=1`.
 
-Measured are the worker's report of each second, the master's sum of the reports, and the answers to Prometheus and to
+It measures the worker's report of each second, the master's sum of the reports, and the answers to Prometheus and to
 the web page, without the cost of their sockets. In a run with several worker processes, the master is another process,
 and only the worker's report would add to the cost of receiving. Writes the CPU time of these parts to a file, one line
 per second.

@@ -230,7 +230,7 @@ class _Check:
         return {**here, **figures, **conduct.outcome(which)}, which
 
     def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
-        """Check a trial's files against its run's tables, and its load and gates against those the search chose."""
+        """Check a trial's files against its run's tables, and its load and gates against those the search asked for."""
         its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]

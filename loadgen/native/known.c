@@ -1,4 +1,4 @@
-/* A ring of the last events that were parsed, in the order in which they first arrived. */
+/* A ring buffer of the last events that were parsed, in the order in which they first arrived. */
 #include "known.h"
 
 #include <stdlib.h>

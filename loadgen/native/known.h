@@ -12,9 +12,9 @@ typedef struct Known Known;
 /* Returns memory for events, or NULL if out of memory; free it with `free`. */
 Known *known_new(void);
 
-/* Searches the recently added events with this path for the event that begins at `at` and whose closing quote is before
-   `end`. Each connection receives events in the same order, so a search begins at `*next`, a number that the connection
-   keeps between calls and that is 0 at first.
+/* Searches the recently added events for the event whose text begins at `at`, within a JSON string that ends before
+   `end`. Only events whose stamp was found by `path` count. Each connection receives events in the same order, so a
+   search begins at `*next`, a number that the connection keeps between calls and that is 0 at first.
 
    Returns the position of the closing quote and writes the stamp into `numbers`, or returns NULL if the event is not
    known. */

@@ -81,7 +81,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
     if not wrong:
         wrong = list(_disorder(rows))
     if wrong:
-        # `named` redacts an API key in the path; the sentences about rows are redacted already.
+        # `named` removes an API key from the path; the sentences about rows contain none any more.
         source = named(path)
         more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)

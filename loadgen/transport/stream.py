@@ -214,7 +214,7 @@ class SocketStream(PolledSocket):
             self._tls_direct = False
             self._route()
 
-    # The poller calls the following methods, the receive path.
+    # The poller calls the following methods to pass on received bytes.
 
     def take(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Process the bytes of one read; ``data`` is empty at the end of the stream. See `polled_source.Source`."""
@@ -332,7 +332,7 @@ class SocketStream(PolledSocket):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)
 
     def _buffer(self, unsent: SendBuffer, data: bytes) -> None:
-        """Buffer bytes; if there are too many, end the connection in the next turn of the event loop."""
+        """Buffer bytes; if too many bytes are buffered, end the connection in the next turn of the event loop."""
         if unsent.overflowed or unsent.add(data):
             return
         error = TransportError(

@@ -132,7 +132,7 @@ class Conversation:
         )
         self._login = Login(run, life, record, session, socket, clock)
 
-    # The following methods are actions of the client.
+    # The following methods are the client's actions, such as connecting, subscribing and publishing.
 
     def open(self, timeout_s: float) -> None:
         """Connect, log in, and request the client's subscriptions; see `ClientConnection.open`."""

@@ -167,7 +167,7 @@ class Subscriptions:
         #: Ids of the subscriptions that are not ready yet.
         self.unready: set[str] = set()
 
-    # The following methods are actions of the client.
+    # The following methods are the client's actions: requesting and ending subscriptions.
 
     def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
         """Request a subscription; raises TransportError if the connection is not open."""

@@ -99,14 +99,14 @@ class Connection:
 
 
 class Different(AssertionError):
-    """The two paths disagree about a stream."""
+    """Python and the native code handle a stream differently."""
 
 
 @dataclass
 class Counts:
     """Counts by kind of stream.
 
-    `units` counts messages, `rows` the rows that both paths made alike, and `taken` the rows that native code made.
+    `units` counts messages, `rows` the rows that Python alone made, and `taken` the rows that native code made.
     """
 
     units: Counter[str] = field(default_factory=Counter)
@@ -115,7 +115,7 @@ class Counts:
 
 
 def check(random: Random, kind: Streams, stamps: Stamps, counts: Counts) -> None:
-    """Give a random stream to both paths; raises Different."""
+    """Let Python alone, and Python with native code, read the same random stream; raises Different."""
     messages = messages_of(random, kind, stamps)
     reads = list(reads_of(random, writes_of(random, kind, list(messages))))
     by_python, by_both = Connection(kind, stamps, False), Connection(kind, stamps, True)

@@ -1,4 +1,4 @@
-"""Find where the monthly costs of two offers cross as one number of the load (an axis, such as the rate) grows.
+"""Find where the monthly costs of two offers cross as one quantity of the load (an axis, such as the rate) grows.
 
 Costs are steps and slopes, and may be ranges. So a crossing is an interval: below the interval one offer is surely
 cheaper, above the interval the other offer is. For costs known exactly, a crossing is a point where both cost the same,

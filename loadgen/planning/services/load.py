@@ -36,7 +36,7 @@ class Stream:
     each_connection_per_s: Fraction = ZERO
     """Publish requests per second over the busiest connection; 0 over HTTP."""
     with_clients: bool = False
-    """True if more clients publish more."""
+    """True if the stream's rate grows with the number of clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class Load:
         return highest
 
     def grown(self, axis: Axis, factor: Fraction) -> "Load":
-        """Return the load with one of its numbers multiplied by ``factor``.
+        """Return the load with one of its quantities multiplied by ``factor``.
 
         `subscribers` multiplies the clients, and with them the deliveries of each event and the rates that are given
         per client; the number of channels stays the same. `rate` multiplies the events per second, `payload` the size

@@ -86,7 +86,7 @@ class AppSyncGraphql(RealtimeService):
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> GraphqlSession:
-        """Return a new session; ``name``, which other protocols send to the service, is not used."""
+        """Return a new session; ``name``, which in other protocols identifies the connection, is not used."""
         return GraphqlSession(self, handler)
 
     def start(self, subscription_id: str, channel: str) -> bytes:

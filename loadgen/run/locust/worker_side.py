@@ -196,7 +196,7 @@ class WorkerSide:
         self._this_process.exit(ExitCode.INTERRUPTED)
 
     def close(self) -> None:
-        """Set the exit code of this process; if a run is under way, send its record to the master first."""
+        """Set the exit code of this process; if a run is under way, wait until its record has been handed over."""
         # Locust would exit with 1 if a publish failed, but the master decides how the run went.
         self._environment.process_exit_code = int(ExitCode.PASSED)
         agent = self.current

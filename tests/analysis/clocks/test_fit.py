@@ -184,7 +184,7 @@ def test_a_machine_that_stood_still_clock_and_all_is_a_jump_of_the_steady_clocks
     assert jump.steady
     assert abs(jump.moved_ns - 230 * MS) < MS
     assert abs(jump.from_ns - (BOOT + 15 * SECOND)) < SECOND
-    # Ten seconds before and after the freeze, the error is as small as ever.
+    # Ten seconds before and after the freeze, the error is as small as without a freeze.
     at_ns = np.array([BOOT + 5 * SECOND, BOOT + 25 * SECOND])
     assert (found.fit.error_ns_at(at_ns) < MS).all()
 
@@ -278,8 +278,8 @@ def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
     sent = np.arange(5, dtype=np.int64) * SECOND
     for early, late in ((-1, 0), (0, 1)):
         off = np.array([0, 0, 1, 0, 0])
-        # First the master's receive time lies before the send time, then its answer time after the answer's arrival.
-        # Equal times do not contradict a shared clock.
+        # In the first case the master receives a ping before the worker sends it. In the second case the master answers
+        # after the worker has the answer. Equal times do not contradict a shared clock.
         pings = Pings(sent, sent + early * off, sent + 10 + late * off, sent + 10)
         assert not clocks.fit(1, True, pings).shared
         assert clocks.fit(1, True, Pings(sent, sent, sent + 10, sent + 10)).shared

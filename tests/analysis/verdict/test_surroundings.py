@@ -1,4 +1,4 @@
-"""Test findings on limits of containers, virtual machines and clouds: listed first, they rule out a valid run."""
+"""Test findings on limits of containers, VMs and clouds, which are listed first and make a run degraded or invalid."""
 
 from pathlib import Path
 from typing import Any

@@ -48,7 +48,7 @@ def _write(tmp_path: Path, users: str, gates: str) -> None:
 
 def run(service: Service, tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
     _write(tmp_path, users, gates)
-    # Locust's default port for workers is the same for all runs at the same time, so use another.
+    # Runs at the same time would all use Locust's default port for workers, so choose a free one.
     port = str(free_port())
     command = [
         *(

@@ -251,7 +251,7 @@ def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
         # Some recorded arrivals are more than a millisecond too late, so the check needs their stated uncertainty.
         assert late_ns.max() > 1_000_000
     else:
-        # The native path's thread reads while Python is slow.
+        # The native receive thread reads on while Python is slow, so most stamps are not late.
         assert np.median(late_ns) < 1_000_000
 
 
