@@ -281,9 +281,10 @@ def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
 
 
 def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tuple[Floats, Floats, Floats]:
-    """Return (times, lowest, highest) over the stretches between jumps and the jumps themselves.
+    """Return (times, lowest, highest) over the whole time: the jumps, and the stretches of time between them.
 
-    A stretch is bounded by its own points. Within a jump, the bounds span those of the stretches on both sides.
+    The bounds in a stretch follow from its own points. Within a jump, the bounds span those of the stretches on both
+    sides.
     """
     edges = [-np.inf, *(edge for jump in jumps for edge in (jump.from_ns, jump.to_ns)), np.inf]
     ats, lows, highs = [], [], []

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Between(NamedTuple):
-    """A figure with the two ends of its interval; an end is None if it is not known."""
+    """A figure with the two ends of its error interval; an end is None if it is not known."""
 
     low: float | None
     value: float

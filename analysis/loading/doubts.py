@@ -36,7 +36,7 @@ class Doubts:
     def __init__(self, run: Run) -> None:
         self._run = run
         fits = run.clocks.values()
-        #: True if every clock's error is known; otherwise no sample has an interval.
+        #: True if every clock's error is known; otherwise no sample gets error bounds.
         self.known = all(fit.error_ns is not None for fit in fits)
         self._clocks = self.known and any(fit.error_ns for fit in fits)
         self._stamps = run.uncertain_arrivals is True

@@ -1,4 +1,4 @@
-"""Check a capacity search against its trials' runs: every vote and figure, the limits, and the fit.
+"""Check a capacity search against its trials' runs: every figure and vote (passed or failed), the limits, and the fit.
 
 Each run's summary is recomputed from its tables, and its load must be the one that capacity.json names. The search is
 then replayed with these votes, step by step, without running anything.

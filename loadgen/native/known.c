@@ -46,8 +46,8 @@ static int is_paused(Known *self) {
     return 0;
 }
 
-/* Returns the next remembered event with this path whose text stands at `at`, or NULL if there is none. In a string,
-   a closing quote must follow the event; otherwise the event must be the whole text. */
+/* Returns the next remembered event whose stamp has this path and whose text stands at `at`, or NULL if there is none.
+   Within a JSON string, a closing quote must follow the event. Outside, the event must fill all `room` bytes. */
 static const Event *seek(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t room, int in_string
 ) {

@@ -48,7 +48,7 @@ class Listener(Protocol):
 
 
 class Conversation:
-    """One life of a client's connection, which implements `SessionHandler`.
+    """One life of a client's connection, from a connect to that connection's end; implements `SessionHandler`.
 
     ``connect`` makes the socket. ``on_delivery`` and ``on_request``, if given, are called after the delivery of an
     event was recorded. ``on_over`` is called with the life when the connection has ended.

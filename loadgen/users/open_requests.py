@@ -50,9 +50,9 @@ class OpenRequest:
     waiting: Any = None
 
 
-#: Called with a settled request, the service's answer or None, the answer's arrival in ns, the status and error for the
-#: record, and the reason for each refused event by its index. They are separate arguments, since packing them into a
-#: tuple would cost 0.2 µs.
+#: Called with a request whose outcome is recorded, the service's answer or None, the answer's arrival in ns, the status
+#: and error for the record, and the reason for each refused event by its index. These are separate arguments, since
+#: packing them into a tuple would cost 0.2 µs.
 OnSettled = Callable[
     [OpenRequest, PublishAnswer | None, int | None, str, str | None, Mapping[int, str]], object
 ]
@@ -70,11 +70,11 @@ class OpenRequests:
         self._open: dict[int, OpenRequest] = {}
 
     def __len__(self) -> int:
-        """Return the number of requests that are not settled."""
+        """Return the number of requests whose outcome is not recorded yet."""
         return len(self._open)
 
     def __contains__(self, number: int) -> bool:
-        """Return True if a request was begun and is not settled."""
+        """Return True if a request was begun and its outcome is not recorded yet."""
         return number in self._open
 
     def making(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:

@@ -139,7 +139,7 @@ def of_curves(found: Sequence[Curve]) -> list[Crossing]:
 
 
 def _sign(first: Span, second: Span) -> int:
-    """Return -1 if the first amount is surely smaller, 1 if the second is, and 0 if neither is."""
+    """Return -1 if the first amount is certainly smaller, 1 if the second is, and 0 if neither is certain."""
     if first.low is None or second.low is None:
         return 0
     if first.high is not None and first.high < second.low:

@@ -201,7 +201,7 @@ def test_an_unknown_fan_out_is_unknown_everywhere() -> None:
             continue  # deliveries are free with this offer
         assert costing.month.usd().high is None, costing.label
     events = by_label(costings(unknown))["appsync-events"]
-    # Publishes, connects, subscribes and connection-minutes are known, so their cost is a lower bound.
+    # Publishes, connects, subscribes and connection-minutes are known, so their cost is a lower bound on the total.
     assert events.month.usd().low == Fraction(8_640_000 + 600_000, 1_000_000) + Fraction(1152, 100)
 
 

@@ -1,4 +1,4 @@
-"""Test whole runs with real payloads: handlers that rewrite, drop and forbid, and stamps in headers."""
+"""Test whole runs with real payloads: with handlers that rewrite, drop or refuse events, and with stamps in headers."""
 
 import base64
 import json

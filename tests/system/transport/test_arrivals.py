@@ -78,8 +78,8 @@ class Seen:
     uncertain_ns: Ints
     before_ns: Ints
     after_ns: Ints
-    #: True if a delivery was surely read alone: it arrived after the previous delivery was read, and it was
-    #: read before the next one arrived.
+    #: True if a read certainly contained this delivery alone: it arrived after the previous delivery was read, and it
+    #: was read before the next one arrived.
     alone: npt.NDArray[np.bool_]
 
     @property
