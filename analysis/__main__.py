@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         _say(str(error))
         return _USAGE
     except (pa.ArrowException, OSError) as error:
-        # The damaged file is a table: an unreadable JSON file raises ReadError instead.
+        # Only a damaged table raises these errors; an unreadable JSON file raises ReadError.
         _say(f"{options.run} holds a table that cannot be read: {' '.join(str(error).split())}")
         return _USAGE
     unwritten: list[str] = []

@@ -29,7 +29,7 @@ PATCHED = (
 
 
 def demand_passed(files: Sequence[str]) -> None:
-    """Run some of these files in one process, and assert that each has tests and that all pass."""
+    """Run the given test files in one process, and assert that each has tests and that all pass."""
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += [f"tests/{file}" for file in files]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=590, check=False)

@@ -1,8 +1,7 @@
-"""Bound an unknown function between the points that bound it. Pure numpy.
+"""Compute upper and lower bounds on the offset between two clocks over time, from bounds at single moments.
 
-The function is the offset between two clocks. Upper and lower bounds hold at different moments; between them the
-function changes at a rate within a credible range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per
-million).
+The given bounds, called points, come from pings. Between two points, the offset changes at a rate within a credible
+range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per million). Only numpy is needed.
 """
 
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ Floats = npt.NDArray[np.float64]
 SLEW: Final = 500e-6
 #: Largest rate at which the offset between two clocks changes if both are slewed, in opposite directions.
 PART: Final = 2 * SLEW
-#: Largest deviation of the rate between two steady clocks, which are never slewed, from its mean over a run. Quartz
-#: crystals change by less than 1 ppm per degree Celsius; this lets each of the two warm or cool by several degrees.
+#: Largest deviation of the rate between two steady (never slewed) clocks from its mean over a run. A quartz crystal's
+#: rate changes by less than 1 ppm per degree Celsius, so each of the two crystals may warm or cool by several degrees.
 WANDER: Final = 10e-6
 #: Bounds are extended this far beyond the first and the last point.
 FAR_NS: Final = 86_400e9
@@ -34,7 +33,7 @@ _MARGIN_NS = 5e6
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A jump of the offset between two times: the clocks moved apart by more than a credible rate explains."""
+    """A jump of two clocks' offset between two times: the offset changed by more than any credible rate explains."""
 
     from_ns: float
     to_ns: float
@@ -65,7 +64,7 @@ class Curve:
 
     @property
     def error_ns(self) -> Floats:
-        """Largest error of the estimate at each node, to either side."""
+        """Distance from the estimate to `low_ns` or `high_ns` at each node, whichever is farther."""
         return np.maximum(self.high_ns - self.estimate_ns, self.estimate_ns - self.low_ns)
 
     def estimate(self, times_ns: Ints) -> Ints:
@@ -122,7 +121,7 @@ def _carried(
 
 
 def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list[Jump]:
-    """Return the jumps, in order of time, that no rate in [least, most] explains.
+    """Return the jumps in order of time: changes of the bounds that no drift rate in [least, most] explains.
 
     Each jump lies between the last point that contradicts later points and the first that contradicts earlier points.
     """
@@ -142,7 +141,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
     for number, begin in enumerate(starts[1:], start=1):
         before = starts[number - 1]
         end = starts[number + 1] if number + 1 < len(starts) else len(at)
-        # Find the end of the earlier part: going back in time from the later part, the first point that contradicts it.
+        # The earlier part ends at its last point that contradicts the later part: search backwards in time for it.
         back = slice(before, end)
         bad = _contradicts(-at[back][::-1], upper[back][::-1], lower[back][::-1], -most, -least, end - begin)
         last = before + len(bad) - 1 - int(np.argmax(bad)) if bad.any() else begin - 1
@@ -154,7 +153,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
 
 
 def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Join two successive jumps if they overlap, or if there is no upper or no lower bound between them."""
+    """Merge successive jumps that overlap, or that lack an upper or a lower bound between them."""
     merged: list[Jump] = []
     for jump in jumps:
         if merged:
@@ -198,7 +197,7 @@ def _contradicts(
 ) -> npt.NDArray[np.bool_]:
     """Return a mask of the points whose bound contradicts that of an earlier point at every rate in [least, most].
 
-    With ``known``, all points are compared with the first ``known`` points only.
+    If ``known`` is not 0, compare all points with the first ``known`` points only.
     """
     believed_upper, believed_lower = upper, lower
     if known:
@@ -221,7 +220,8 @@ def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
 def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
     """Return the (lowest, highest) mean rate at which two clocks drift apart.
 
-    It follows from pairs of pings with no jump between them; only the quickest ping of each stretch of time is used.
+    The rates follow from pairs of pings with no jump in between. The pings are divided into `_STRETCHES` groups in
+    order of time, and only the quickest ping of each group is used.
     """
     count = min(len(points.upper), len(points.lower))
     # Pings are answered in order, so the n-th upper and the n-th lower bound belong to one ping.
@@ -249,8 +249,8 @@ def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
 def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float]]:
     """Return the offset between two steady clocks, the jumps in it, and its (lowest, highest) rate.
 
-    The curve is in ns from zero (`base_ns` is 0). One steady clock jumps against another if its machine was suspended
-    together with its clock.
+    The curve is in ns from zero (`base_ns` is 0). A jump between steady clocks means that one of the machines was
+    suspended, and its clock with it.
     """
     jumps = find_jumps(points)
     kept, jumps = _whole(points, _drawn_out(points, jumps))
@@ -263,12 +263,12 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
                 jumps,
                 allowed,
             )
-    # No steady rate explains the pings and no jump is large enough to see, so a jump may lie between any two pings.
+    # No steady rate explains the pings, and the jumps are too small to find. So assume one between any two pings.
     return neighbours(points), jumps, (-PART, PART)
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
-    """Drop a first jump and the points before it if they have no upper or no lower bound; likewise at the end."""
+    """Drop jumps at the start and end, with all points beyond them, while those lack upper or lower bounds."""
     while jumps:
         first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
         if not (len(first.upper) and len(first.lower)):
@@ -281,9 +281,10 @@ def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
 
 
 def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tuple[Floats, Floats, Floats]:
-    """Return (times, lowest, highest) over the stretches between jumps and the jumps themselves.
+    """Return (times, lowest, highest) over the whole time: the jumps, and the stretches of time between them.
 
-    A stretch is bounded by its own points. Within a jump, the bounds span those of the stretches on both sides.
+    The bounds in a stretch follow from its own points. Within a jump, the bounds span those of the stretches on both
+    sides.
     """
     edges = [-np.inf, *(edge for jump in jumps for edge in (jump.from_ns, jump.to_ns)), np.inf]
     ats, lows, highs = [], [], []
@@ -330,7 +331,7 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
 
 
 def neighbours(points: Points) -> Curve:
-    """Return a curve that covers the bounds of the ping before and of the ping after each time.
+    """Return a curve that at each time covers the bounds of both neighbouring pings, the one before and the one after.
 
     The n-th upper and the n-th lower point must belong to one ping. The estimate is based on all pings and breaks only
     at visible jumps.
@@ -338,8 +339,8 @@ def neighbours(points: Points) -> Curve:
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))
     at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
-    # Between two pings the earlier ping's bound widens and the later ping's narrows: the curve has a corner where these
-    # two bounds cross.
+    # Between two pings the bound from the earlier ping widens, and the bound from the later ping narrows. The curve
+    # has a corner where these two bounds cross.
     for shown_at, shown in ((begin, upper), (end, -lower)):
         corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
         at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))

@@ -47,7 +47,7 @@ class Change:
 
     @property
     def ratio(self) -> float:
-        """The change as a share of the level before."""
+        """The change as a fraction of the earlier level: 0.1 if it rose by 10 %."""
         return self.after / self.before - 1
 
 
@@ -113,7 +113,7 @@ def split(values: Floats) -> list[Level]:
     ends = [len(values)]
     if not few(len(values)):
         logs = np.log(values)
-        # The median of |difference of two| is 0.954 standard deviations for normal noise (0.6745 * sqrt 2).
+        # For normal noise, the median absolute difference of two values is 0.954 standard deviations (0.6745 * sqrt 2).
         noise = max(_NOISE_MIN, float(np.median(np.abs(np.diff(logs)))) / 0.954)
         import ruptures  # imported here: ruptures takes a second to load, and only a history needs it
 

@@ -1,4 +1,4 @@
-"""Percentiles of samples whose true values are known only as intervals: of the samples, and of the intervals' ends.
+"""Percentiles of samples whose true values are known only as intervals, and bounds on the true percentiles.
 
 If each true value lies between a low and a high end, each true percentile lies between the percentile of all low ends
 and that of all high ends, because percentiles are order statistics. The same holds for mean, minimum and maximum. Most
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Between(NamedTuple):
-    """A figure with the two ends of its interval; an end is None if it is not known."""
+    """A figure with the two ends of its error interval; an end is None if it is not known."""
 
     low: float | None
     value: float
@@ -33,7 +33,7 @@ class Between(NamedTuple):
 class End:
     """One end (low or high) of the intervals of all samples.
 
-    Only samples that differ from this end are stored, each with its end; for all others, the sample is the end.
+    Only samples that differ from this end of their interval are stored, together with that end.
     """
 
     def __init__(self, room: Room) -> None:
@@ -45,7 +45,7 @@ class End:
         return len(self._to)
 
     def add(self, values: Ints, to: Ints) -> None:
-        """Add samples (``values``), each with this end of its interval (``to``)."""
+        """Add samples: ``values``, and in ``to`` for each of them this end of its interval."""
         moved = to != values
         if not moved.all():
             values, to = values[moved], to[moved]
@@ -59,7 +59,7 @@ class End:
         return self._to.total - self._away.total
 
     def at_ranks(self, samples: Samples, ranks: Ints) -> Ints:
-        """Return this end's value at each rank (from 1), given all samples; values already found are cached."""
+        """Return the value at each rank (from 1) among this end's values for all ``samples``; cache what was found."""
         parts = [(samples, 1), (self._away, -1), (self._to, 1)]
         return self._known.get(ranks, lambda missing: at_ranks(parts, missing))
 
@@ -68,7 +68,7 @@ class Collector:
     """Collects samples, each with the lowest and the highest value that the true one may have."""
 
     def __init__(self, known: bool = True, room: Room | None = None) -> None:
-        """Begin without samples; ``known`` is False if the intervals are not known. ``room`` bounds the memory."""
+        """``known`` is False if the samples' error intervals are not known; ``room`` limits the memory used."""
         self._known = known
         room = Room() if room is None else room
         #: The samples so far.
@@ -106,7 +106,7 @@ class Bounded:
     def of(
         cls, values: Ints, early: Ints | None = None, late: Ints | None = None, known: bool = True
     ) -> Self:
-        """Build from samples in any order; see `Collector.add`."""
+        """Return the samples, given in any order, with their error bounds; see `Collector.add` for the arguments."""
         collector = Collector(known)
         collector.add(values, early, late)
         found = collector.done()
@@ -138,7 +138,10 @@ class Bounded:
         return {**values.to_dict(), "low": self._fields(self.low), "high": self._fields(self.high)}
 
     def curve(self) -> tuple[Floats, Ints] | None:
-        """Return (fractions above, values) as `percentiles.curve` does, or None if there are fewer than two samples."""
+        """Return points of a percentile curve, or None if there are fewer than two samples.
+
+        As from `percentiles.curve`, a point is a value and the fraction of samples at or above it: (fractions, values).
+        """
         if len(self) < 2:
             return None
         above, ranks = ranks_of_curve(len(self))
@@ -155,7 +158,10 @@ class Bounded:
                 end.at_ranks(self.samples, ranks)
 
     def curve_of(self, end: End | None) -> Ints | None:
-        """Return the curve of the low or the high ends, or None if it equals the samples' curve or is not known."""
+        """Return the percentile curve of one end (`low` or `high`) of the samples' error intervals.
+
+        Return None if it equals the curve of the samples, or if the errors are unknown.
+        """
         if end is None or not self.known or len(self) < 2:
             return None
         return end.at_ranks(self.samples, ranks_of_curve(len(self))[1])

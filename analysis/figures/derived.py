@@ -1,4 +1,8 @@
-"""Write the tables that the analysis adds to a run folder: fan-out by event, and the ledger by dimension."""
+"""Write the tables that the analysis adds to a run folder.
+
+`fanout` has a row for each event with its expected and arrived deliveries. `ledger` counts the deliveries and losses of
+each publisher, channel and subscription. `replies` is written only if clients reply to events.
+"""
 
 import importlib.metadata
 import json
@@ -119,7 +123,7 @@ def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Tabl
 
 @cache
 def _pandas_version() -> str:
-    """Return the installed version of pandas, or, without pandas, the oldest that writes such metadata."""
+    """Return the version of pandas for the metadata: the installed one, or the oldest that writes the same metadata."""
     try:
         return importlib.metadata.version("pandas")
     except importlib.metadata.PackageNotFoundError:
@@ -165,7 +169,10 @@ def read(path: Path) -> pa.Table:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Return a table with uniform text encoding and no metadata; these vary with the versions of pandas and pyarrow."""
+    """Return the table without metadata and with all texts as `large_string`, to compare it with another table.
+
+    Metadata and the type of texts vary with the versions of pandas and pyarrow.
+    """
     for place, column in enumerate(table.column_names):
         values = table.column(column)
         if pa.types.is_dictionary(values.type):

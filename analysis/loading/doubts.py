@@ -17,7 +17,10 @@ from analysis.loading.run import Ints, Run
 
 
 class Off(NamedTuple):
-    """Distance (ns) by which each true value may lie below its sample (early) or above it (late), or None if exact."""
+    """Bounds (ns) on the errors of samples: a true value is at most ``early_ns`` lower and ``late_ns`` higher.
+
+    None means zero.
+    """
 
     early_ns: Ints | None
     late_ns: Ints | None
@@ -33,11 +36,11 @@ class Doubts:
     def __init__(self, run: Run) -> None:
         self._run = run
         fits = run.clocks.values()
-        #: True if every clock's error is known; otherwise no sample has an interval.
+        #: True if every clock's error is known; otherwise no sample gets error bounds.
         self.known = all(fit.error_ns is not None for fit in fits)
         self._clocks = self.known and any(fit.error_ns for fit in fits)
         self._stamps = run.uncertain_arrivals is True
-        #: Delivery columns needed to compute the errors; empty if everything is exact.
+        #: Delivery columns needed to compute the error bounds; empty if no delivery has an error.
         self.columns: tuple[str, ...] = ()
         if self._stamps:
             self.columns += ("uncertain_ns",)
@@ -74,7 +77,7 @@ class Doubts:
 
 
 class OffBy:
-    """Bounds on the measurement error of each delivery, by kind of latency; see `Off`."""
+    """Bounds on the measurement errors of deliveries: one pair `Off` for each kind of latency."""
 
     def __init__(self, uncertain_ns: Ints | None, receiver_ns: Ints | None, both_ns: Ints | None) -> None:
         self._uncertain_ns, self._receiver_ns, self._both_ns = uncertain_ns, receiver_ns, both_ns

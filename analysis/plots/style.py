@@ -83,7 +83,10 @@ def has_something_to_show(plot: Callable[_P, Figure | None], *arguments: _P.args
 
 
 def new_figure(rows: int = 1, height: float = 3.0, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure 9 inches wide and its axes, one below the other; without pyplot, which keeps global state."""
+    """Return a figure 9 inches wide and its axes, one below the other.
+
+    It does not use pyplot, which keeps global state.
+    """
     if _asking.get():
         raise _HasSomethingToShowError
     figure = Figure(figsize=(9, height), layout="constrained")

@@ -31,7 +31,7 @@ def value(result: Mapping[str, Any], number: float | None) -> str:
 
 
 def shown(result: Mapping[str, Any]) -> str:
-    """Return the measured figure, with its bounds if they differ."""
+    """Return the measured figure as text, with its lower and upper bound if these differ."""
     said = value(result, result["value"])
     low, high = result["low"], result["high"]
     if low is None or high is None or low == high:
@@ -40,12 +40,15 @@ def shown(result: Mapping[str, Any]) -> str:
 
 
 def margin(result: Mapping[str, Any]) -> str:
-    """Return the margin to the threshold as +12 % or −3 %, positive is better; far from it, as `70 × the limit`."""
+    """Return the margin to the threshold as text, such as `+12 %` (better than the threshold) or `−3 %` (worse).
+
+    A value of at least eleven times the threshold is shown as a multiple, such as `70 × the limit`.
+    """
     share = result["margin"]
     if share is None:
         return text.UNKNOWN
     if abs(share) >= 10:
-        # This far away, the value is above the threshold, at 1 + |share| times it: one below is at most 100 % away.
+        # A value below the threshold is at most 100 % away from it, so this one is above it: 1 + |share| times as high.
         times = 1 + abs(share)
         return f"{times:,.0f} × the limit" if times < 1e6 else "> 1,000,000 × the limit"
     return f"{'+' if share >= 0 else '−'}{abs(share) * 100:.1f} %"

@@ -25,7 +25,10 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Surroundings:
-    """One container or machine during the measurement. None means unknown, or that there is no such limit."""
+    """Limits and resource use of one container or machine during the measurement.
+
+    A value of None means that it is unknown, or that there is no such limit.
+    """
 
     workers: list[int]
     hostname: str
@@ -58,7 +61,7 @@ class Surroundings:
     memory_waited_worst_ns: int | None
     steal_share: float | None
     steal_worst_ns: int | None
-    #: Packets that EC2 queued or dropped, by allowance.
+    #: Packets that EC2 queued or dropped, by the network allowance that they exceeded.
     allowance_exceeded: dict[str, int | None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
         its = columns["worker"] == entry["worker"]
         if not any((columns[name][its] >= 0).any() for name in AROUND):
             continue
-        # A quota may be lifted before the end: take the cgroup of the last row with a quota.
+        # Group workers by the cgroup of their last row with a quota, since a quota may be lifted before the run's end.
         limited = its & (columns["quota_ns"] >= 0)
         cgroups = columns["cgroup"][limited if limited.any() else its]
         key = (str(entry.get("boot_id") or entry["hostname"]), int(cgroups[-1]))
@@ -194,9 +197,10 @@ def _quota_used(rows: dict[str, Ints]) -> float | None:
 
 
 def _periods_ns(rows: dict[str, Ints]) -> Ints:
-    """Return an upper bound on the length of a quota period: the second, divided by the periods counted in it.
+    """Return an upper bound on the length of a quota period, for each second.
 
-    An idle cgroup counts fewer periods than passed.
+    It is the length of the second divided by the number of periods that the kernel counted. The kernel does not count
+    periods in which the cgroup was idle, so a period may be shorter.
     """
     return np.asarray(rows["interval_ns"] // np.maximum(rows["quota_periods"], 1), dtype=np.int64)
 
@@ -213,8 +217,7 @@ def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     used_ns = np.maximum(rows["cgroup_cpu_ns"], 0) // cpus if cpus else 0
     held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), np.maximum(rows["interval_ns"] - used_ns, 0))
     counted = rows["throttled_periods"] >= 0
-    # Allow one period more than counted: a period that began in the previous second is counted there, even if it ended
-    # in this second.
+    # Add one period: a throttled period that spans two seconds is counted in the first, but may throttle in the second.
     by_periods = (rows["throttled_periods"] + 1) * _periods_ns(rows)
     return np.asarray(np.where(counted, np.minimum(held_ns, by_periods), held_ns), dtype=np.int64)
 
@@ -230,8 +233,8 @@ def _stall_ns(rows: dict[str, Ints]) -> int | None:
 def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
     """Return the maximum time throttled in one second or in consecutive seconds.
 
-    Consecutive seconds are added up only if each was throttled for at least the share `throttled_wrong`: then waiting
-    work can pile up from one second to the next.
+    Seconds are added up only if each was throttled for at least the share `throttled_wrong`, because unfinished work
+    can then pile up from one second to the next.
     """
     longest = int(held_ns.max(initial=0))
     so_far = 0

@@ -84,7 +84,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
                 "pid": entry["pid"],
                 "finished": entry["finished"],
                 **said,
-                # A worker that was gone could not report its count: take the sum of its health rows.
+                # A worker that was lost reported no total: add up the deliveries in its health rows.
                 "deliveries": int(deliveries[its].sum())
                 if said["deliveries"] is None
                 else said["deliveries"],
@@ -137,7 +137,7 @@ def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
 
 
 def _sent_by_pattern(events: Events, patterns: list[str | None]) -> dict[int, Ints]:
-    """Return for each pattern the sending times of the accepted events that it receives, ascending."""
+    """Return, by the index of each pattern, the ascending sending times of the accepted events that match it."""
     found: dict[int, list[Ints]] = {}
     known = Patterns(patterns)
     for code, rows in by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):

@@ -33,7 +33,7 @@ IGNORED = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis", "
 
 
 def copy_of(folder: Path) -> Path:
-    """Copy the parts that the tests need; return the copy."""
+    """Copy the parts of the repository that the tests need into ``folder``; return it."""
     for each in COPIED:
         source, target = TOP / each, folder / each
         target.parent.mkdir(parents=True, exist_ok=True)

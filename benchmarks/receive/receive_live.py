@@ -1,6 +1,6 @@
 """Run live displays within the receiver's process, to measure the CPU time that they add: `BENCH_LIVE=1`.
 
-Measured are the worker's report of each second, the master's sum of the reports, and the answers to Prometheus and to
+It measures the worker's report of each second, the master's sum of the reports, and the answers to Prometheus and to
 the web page, without the cost of their sockets. In a run with several worker processes, the master is another process,
 and only the worker's report would add to the cost of receiving. Writes the CPU time of these parts to a file, one line
 per second.
@@ -33,15 +33,15 @@ from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
 
-#: File in the receiver's folder. Each line has three numbers (ns): the time, the CPU time of the worker's report, and
-#: the CPU time of all parts.
+#: File in the receiver's folder. Each line has three numbers (ns): the time, the CPU time spent on the worker's
+#: reports, and the CPU time spent on all parts of the live displays.
 COSTS: Final = "live-costs"
 #: Approximate events per second of the benchmark. The displays compute from it which share of the events to sample.
 _EVENTS_PER_S = 60
 
 
 class _Counted:
-    """The worker's part of the live displays, which also adds up its own CPU time."""
+    """Makes a worker's reports for the live displays, and adds up the CPU time that this takes."""
 
     def __init__(self, reports: RunningStatistics) -> None:
         self._reports = reports
@@ -71,7 +71,7 @@ class _Counted:
 
 
 class LiveDisplays:
-    """Live displays of a receiver with ``subscribers`` subscribers."""
+    """The displays that a run shows while it receives: here for one group of ``subscribers`` subscribers."""
 
     def __init__(self, subscribers: int, folder: Path) -> None:
         changed = [
@@ -88,7 +88,7 @@ class LiveDisplays:
         reports = live_reports(run, APPSYNC_EVENTS.rules)
         reports.measure_from(self._begun_ns)
         self._worker = _Counted(reports)
-        #: Pass these to the recorder, so that the displays get its rows.
+        #: The sinks to pass to the recorder, so that the displays get the rows that it records.
         self.sinks = Sinks(running=cast(RunningStatistics, self._worker))
         target = {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"}
         self._state = LiveState("benchmark", run, target, [0])

@@ -59,7 +59,7 @@ request = function() at = at % #requests + 1; return requests[at] end
 
 def k6(port: int, kind: str, seconds: float, folder: Path) -> dict[str, Any]:
     """Run k6; raises RuntimeError if it failed or did not keep its rate."""
-    # The texts that follow the stamp in an event: one for padding, or one for each real message.
+    # The rest of an event's JSON after its stamp: one text if events are padding, else one for each real message.
     usual = encode_event(7, 10, 100, 10**18, 10**18, PAYLOAD_BYTES)
     tails = [usual[usual.index("]") + 1 :]] if kind == "padding" else [f",{each[1:]}" for each in messages()]
     (folder / "messages.json").write_text(json.dumps(tails))

@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
     """One connection: HTTP requests until a client asks for the upgrade, WebSocket frames from then on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not derive from asyncio's.
+        # A cast instead of an isinstance check: uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._rest = b""
         self._upgraded = False
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._upgraded = True
 
     def _frames(self, data: bytes) -> int:
-        """Answer all complete frames; return the offset of their end."""
+        """Answer all complete frames; return the offset at which the last of them ends."""
         place, size, answers = 0, len(data), []
         while place + 14 <= size:
             length, begin = data[place + 1] & 0x7F, place + 2
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         return place
 
     def answer(self, mask: bytes, payload: bytes) -> bytes:
-        """Return the frame that answers one frame, or nothing."""
+        """Return the frame that answers one frame; here a success for its id, or `ACK` if it has none."""
         found = _ID.search(unmasked(mask, payload[:_SEEN_BYTES])) or _ID.search(unmasked(mask, payload))
         return framed(_SUCCESS + found[1] + b'"}' if found else ACK)
 

@@ -1,4 +1,4 @@
-"""The page on prices: the keys of the price file, and their values in the file that comes with the program."""
+"""Make the page on prices: the keys of the price file, and their values in the packaged price files."""
 
 from decimal import Decimal
 from typing import Any, get_args
@@ -65,7 +65,7 @@ def page() -> str:
 
 
 def _service(service: Service) -> str:
-    """Return the prices and quotas of another service, for `loadgen plan --services`."""
+    """Return the section for a service other than AppSync Events, with the prices for `loadgen plan --services`."""
     prices = [
         *((name, _price(each), each) for name, each in service.prices.items()),
         *(

@@ -100,7 +100,7 @@ def _shown(rows: list[list[str]]) -> str:
 
 
 def _meanings(section: str, column: int) -> dict[str, str]:
-    """Return the meaning of each name; names in the same row have the same meaning."""
+    """Return the meaning of each name in a section's table; all names in a row's first cell have the same meaning."""
     return {
         name: row[column].replace("\\|", "|")
         for row in _rows(section)[1:]

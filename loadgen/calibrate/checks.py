@@ -12,7 +12,7 @@ from analysis.figures.percentiles import nearest_rank
 from analysis.text import duration
 from loadgen.calibrate.truth import DUPLICATE, Ints, Truth, pairs, reordered
 
-#: Largest allowed difference (ns) between a measured percentile and the true one: the goal on loopback.
+#: Largest allowed difference (ns) between a measured and a true percentile; it is the accuracy goal on loopback.
 DELAY_BAR_NS = 200_000
 
 
@@ -24,7 +24,8 @@ class Line:
     truth: str
     harness: str
     naive: str
-    #: The deciding difference, such as "0 missed, 0 invented". `passed` is None for a line that only informs.
+    #: The difference between `truth` and `harness` that decides `passed`, such as "0 missed, 0 invented". `passed` is
+    #: None for a line that only informs.
     difference: str
     passed: bool | None
 
@@ -203,7 +204,7 @@ def rejects(truth: Truth) -> Iterator[Line]:
 
 
 def _by_subscription(truth: Truth, dropped: set[tuple[int, int, int]]) -> int:
-    """Return the number of subscriptions for which the harness counts more or fewer losses than the journal."""
+    """Return the number of subscriptions for which the harness and the server's journal count different losses."""
     lost = truth.settled.breakdown.by("subscription")
     ours = lost["lost_before_ready"] + lost["lost_in_reconnect"] + lost["lost_otherwise"]
     numbers, counts = np.unique([subscription for _, _, subscription in dropped], return_counts=True)

@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """True if the case was compared and no line failed."""
+        """True if the run was compared with the journal and no line of the result failed."""
         return self.failure is None and all(line.passed is not False for line in self.lines)
 
 
@@ -112,7 +112,7 @@ def run_case(case: Case, results: Path) -> Outcome:
 
 
 def _conditions(case: Case, run: analysis.Run) -> list[Line]:
-    """Return a line about the generator's own CPU use, or none if the case does not keep the generator busy."""
+    """Return a line about the generator's own CPU use, or an empty list if the case does not keep it busy."""
     if not case.busy:
         return []
     window, health = run.measure, run.health

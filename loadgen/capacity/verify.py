@@ -1,4 +1,4 @@
-"""Check a capacity search against its trials' runs: every vote and figure, the limits, and the fit.
+"""Check a capacity search against its trials' runs: every figure and vote (passed or failed), the limits, and the fit.
 
 Each run's summary is recomputed from its tables, and its load must be the one that capacity.json names. The search is
 then replayed with these votes, step by step, without running anything.
@@ -125,7 +125,7 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: Describes the axis of the search. Only new trials need overrides, so this scale has none.
+        #: The scale of the search's axis. It makes no overrides of the scenario, since a check runs no new trials.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []
@@ -182,7 +182,7 @@ class _Check:
 
     @cached_property
     def _settings(self) -> SearchSettings:
-        """The recorded settings, except that fields which follow from the request are computed again."""
+        """The search's recorded settings, with all fields that its request determines recomputed from the request."""
         content, request = self._content, self._content.request
         settings = replace(
             content.settings,
@@ -230,7 +230,7 @@ class _Check:
         return {**here, **figures, **conduct.outcome(which)}, which
 
     def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
-        """Check a trial's files against its run's tables, and the run's load and gates against those asked for."""
+        """Check a trial's files against its run's tables, and its load and gates against those the search asked for."""
         its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]
@@ -261,10 +261,10 @@ class _Check:
         self._found.count("the trials' loads", 4)
 
     def _step(self, number: int, before: Sequence[Trial], here: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the load, length and reason that the search chooses after the trials before this one.
+        """Return load, length and reason of trial ``number`` as the search chooses them after the trials ``before``.
 
-        After a disagreement, return the values in capacity.json: a replay that has left the recorded path proves
-        nothing.
+        Once a recomputed value has differed from the record, return the values in capacity.json: recomputing later
+        choices proves nothing then.
         """
         said = self._written["trials"][number]
         kept = {name: said.get(name) for name in ("load", "full", "why")}
@@ -313,7 +313,7 @@ class _Check:
         )
 
     def _second_opinion(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count the votes on each goal at its bounds with separate code, to check the search's code."""
+        """Recount, with separate code, the trials that passed or failed each goal at the bounds of its limit."""
         limits = self._written.get("limits")
         goals = self._content.request.goals
         for limit in limits if isinstance(limits, list) else []:

@@ -63,7 +63,7 @@ def _service(
         protocol = protocol_of(target)
         needed = protocol is APPSYNC_EVENTS and by_default and not asked
         if needed and not os.environ.get(_KEY_VARIABLE):
-            # Report an invalid URL before the missing key.
+            # If the URL is invalid too, report that instead of the missing key.
             Target(target).endpoints()
             fail(
                 f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve`"
@@ -87,7 +87,7 @@ def _service(
 
 
 def _url_of(target: str, service: "Service") -> str:
-    """Return the target's URL, also of an API that is named by its stack (`aws:STACK`)."""
+    """Return the target's URL; for a target `aws:STACK`, the URL of the API in that stack."""
     from loadgen.aws.target import PREFIX
 
     return (service.http_url or target) if target.startswith(PREFIX) else target
@@ -109,7 +109,7 @@ def _wrong_login(protocol: "TargetProtocol", url: str, auth: str) -> "WrongLogin
 
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
-    """Exit with an error if the protocol does not allow the channel; an Event API itself refuses invalid channels."""
+    """Exit with an error if the protocol forbids the channel. For AppSync Events, leave this check to the service."""
     from loadgen.targets import APPSYNC_EVENTS
 
     if protocol is APPSYNC_EVENTS:
@@ -182,7 +182,7 @@ def publish(
         latency_ms = None if arrival_ns is None else (arrival_ns - publication.sent_ns) / 1e6
         good = good and rejected is None and not (wait and arrival_ns is None)
         if as_json:
-            # None if the service does not answer publishes.
+            # `accepted` is null in the JSON if the service does not answer publishes.
             known = (rejected is None) if answer.acknowledged else None
             row = {"index": index, "accepted": known, "error": rejected, "latency_ms": latency_ms}
             print(json.dumps(row))

@@ -157,7 +157,7 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
 def from_user_pool_by_srp(
     client: Any, pool: str, client_id: str, username: str, password: str
 ) -> FetchedToken:
-    """Return a Cognito access token as `from_user_pool` does, but by USER_SRP_AUTH, which never sends the password."""
+    """Return a Cognito access token by the flow USER_SRP_AUTH: unlike `from_user_pool`, it never sends the password."""
     from loadgen.credentials.srp import Exchange
 
     exchange = Exchange(pool, password)

@@ -32,7 +32,7 @@ class Kind(Enum):
 
 @dataclass
 class Metric:
-    """One metric and its samples, which are numbers, or the buckets of a histogram in seconds."""
+    """One metric and its samples: each is a number, or the buckets of a histogram in seconds."""
 
     name: str
     """The metric's name in Prometheus, without `_total`."""

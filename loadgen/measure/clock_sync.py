@@ -19,7 +19,7 @@ class ClockSync:
     synchronised: bool
     """True if a daemon (chrony, ntpd, systemd-timesyncd, a hypervisor's agent) has set the clock and says so."""
     max_error_ns: int
-    """Largest error of the clock, as set by the daemon; grows until the daemon corrects the clock again."""
+    """Largest error (ns) of the clock according to the daemon. It grows until the daemon corrects the clock again."""
 
 
 def clock_sync() -> ClockSync | None:

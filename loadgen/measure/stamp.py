@@ -56,8 +56,8 @@ def encode_members(payload: Any) -> str:
             if isinstance(payload, Mapping)
             else f"returned {_named(payload)}, and must return a mapping or None"
         ) from None
-    # Decode the JSON only if the name of the stamp or of the padding occurs anywhere: they are forbidden only at the
-    # top level.
+    # The names of stamp and padding are forbidden at the top level only. To save time, decode the JSON only if one of
+    # them occurs anywhere in it.
     if problem is None and (f'"{STAMP_KEY}"' in text or f'"{PADDING_KEY}"' in text):
         for key in (STAMP_KEY, PADDING_KEY):
             if key in msgspec.json.decode(text, type=dict[str, msgspec.Raw]):

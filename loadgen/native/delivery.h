@@ -7,7 +7,7 @@
 #include "json_scan.h"
 #include "native.h"
 
-/* Returns -1 and sets an exception if the rows do not have the number of columns of a delivery. */
+/* Returns -1 and sets an exception if `rows` does not have as many columns as a delivery. */
 static inline int delivery_rows_check(const Rows *rows) {
     if (rows->row_bytes == (4 + JSON_STAMP_NUMBERS) * (Py_ssize_t)sizeof(int64_t)) return 0;
     PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");

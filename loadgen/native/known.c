@@ -1,4 +1,4 @@
-/* A ring of the last events that were parsed, in the order in which they first arrived. */
+/* A ring buffer of the last events that were parsed, in the order in which they first arrived. */
 #include "known.h"
 
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 
 typedef struct {
     const JsonPath *path;
-    uint64_t begin; /* offset of the event's text in all text written so far, overwritten text included */
+    uint64_t begin; /* number of bytes of text that were ever written before this event's text */
     size_t length;
     int64_t numbers[JSON_STAMP_NUMBERS];
 } Event;
@@ -46,8 +46,8 @@ static int is_paused(Known *self) {
     return 0;
 }
 
-/* Returns the next remembered event with this path whose text stands at `at`, or NULL if there is none. In a string,
-   a closing quote must follow the event; otherwise the event must be the whole text. */
+/* Returns the next remembered event whose stamp has this path and whose text stands at `at`, or NULL if there is none.
+   Within a JSON string, a closing quote must follow the event. Outside, the event must fill all `room` bytes. */
 static const Event *seek(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t room, int in_string
 ) {

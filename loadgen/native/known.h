@@ -12,9 +12,9 @@ typedef struct Known Known;
 /* Returns memory for events, or NULL if out of memory; free it with `free`. */
 Known *known_new(void);
 
-/* Searches the recently added events with this path for the event that begins at `at` and whose closing quote is before
-   `end`. Each connection receives events in the same order, so a search begins at `*next`, a number that the connection
-   keeps between calls and that is 0 at first.
+/* Searches the recently added events for the event whose text begins at `at`, within a JSON string that ends before
+   `end`. Only events whose stamp was found by `path` count. Each connection receives events in the same order, so a
+   search begins at `*next`, a number that the connection keeps between calls and that is 0 at first.
 
    Returns the position of the closing quote and writes the stamp into `numbers`, or returns NULL if the event is not
    known. */
@@ -22,12 +22,12 @@ const unsigned char *known_find(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, const unsigned char *end,
     int64_t *numbers);
 
-/* Searches like `known_find`, but for an event of `length` bytes that is not within a string. Returns 1 if the event
-   is known, else 0. */
+/* Searches like `known_find`, but for an event that was received as plain JSON of `length` bytes, not inside a JSON
+   string. Returns 1 if the event is known, else 0. */
 int known_find_whole(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t length, int64_t *numbers);
 
-/* Remembers an event that was parsed with this path. */
+/* Remembers an event whose stamp, `numbers`, was found by this path, so that later searches find it. */
 void known_add(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *event, size_t length,
     const int64_t *numbers);

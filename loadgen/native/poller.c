@@ -142,7 +142,7 @@ static int reserve(Poller *self, int descriptor) {
     if (count == before && self->ends != NULL) return 0;
     Ends *ends = realloc(self->ends, (size_t)count * sizeof(Ends));
     if (ends == NULL) {
-        /* Forget the new slots, since `ends` has no elements for them; they are all free. */
+        /* Forget the new slots, all of them free, since `ends` could not grow with them. */
         self->receiver.count = before;
         return -1;
     }
@@ -154,8 +154,8 @@ static int reserve(Poller *self, int descriptor) {
 /* Adds a socket; needs the lock. Returns an error number, or 0 if it succeeded. */
 static int enter(Poller *self, int descriptor, PyObject *source, int64_t since_ns) {
     Receiver *receiver = &self->receiver;
-    /* First let epoll check that the descriptor is open. One that is not may be any number, and `reserve` would make
-       the tables huge. */
+    /* Let epoll check that the descriptor is open before `reserve` makes room for it: a number that is no open
+       descriptor may be so large that the tables would become huge. */
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(receiver->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return errno;
     if (reserve(self, descriptor)) {
@@ -283,7 +283,8 @@ static PyObject *poller_remove(PyObject *object, PyObject *number) {
     long descriptor = PyLong_AsLong(number);
     if (descriptor == -1 && PyErr_Occurred()) return NULL;
     if (!is_read(self, descriptor)) return NULL;
-    /* The thread reads sockets only while it holds the lock, so it does not read this one once the slot is free. */
+    /* The thread reads sockets only while it holds the lock, so once this block releases the lock, the thread no longer
+       reads this socket. */
     receiver_lock(&self->receiver);
     Slot was = self->receiver.slots[descriptor];
     int error = was.ended ? 0 : receiver_leave(&self->receiver, (int)descriptor);

@@ -4,13 +4,13 @@
 
 #include "receiver.h"
 
-/* The Python side of a socket: the objects that process the data which no fast path takes. */
+/* The Python side of a socket: objects that process all data that native code leaves to Python. */
 typedef struct {
     /* `source` is NULL if the socket is not read. `whole` is called for a read that is exactly one whole text frame; if
        it is NULL, the source's method `take` gets all data. */
     PyObject *source, *whole;
-    /* Functions that write ciphertext to Python's TLS and read plaintext from it; NULL unless the fast path gets
-       this plaintext. */
+    /* Functions that write ciphertext to Python's TLS object and read plaintext from it. NULL unless the native code
+       processes the plaintext. */
     PyObject *tls_write, *tls_read;
 } Ends;
 

@@ -53,8 +53,8 @@ Times times_of(Receiver *self, Slot *slot, int64_t stamped_ns, int64_t before_ns
     Times times = {.arrival_ns = stamped_ns ? stamped_ns : read_ns, .read_ns = read_ns};
     int64_t since_ns = slot->since_ns;
     if (!slot->filled && self->polled_ns - SETTLE_NS > since_ns) since_ns = self->polled_ns - SETTLE_NS;
-    /* The data waited in the kernel for longer than SETTLE_NS, so it is only certain that its stamp is later than
-       the last. */
+    /* If the data waited in the kernel for longer than SETTLE_NS, it is only certain that its stamp is later than the
+       stamp of the last read that emptied the socket. */
     if (since_ns < slot->stamp_ns || since_ns >= times.arrival_ns) since_ns = slot->stamp_ns;
     times.within_ns = times.arrival_ns > since_ns ? times.arrival_ns - since_ns : 0;
     times.end_ns = emptied && stamped_ns ? 0 : times.within_ns;

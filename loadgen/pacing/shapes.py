@@ -52,7 +52,8 @@ def daily(
     """
     length_ns = day_ns * days
     from_peak = starts_at - peak_at
-    # Number of the first sample and of the last, counted from the peak. The curve's two ends become points, too.
+    # Numbers of the first and last sample within the curve; sample 0 is at the peak. The curve's two ends, 0 and
+    # `length_ns`, become points too.
     first = math.ceil(from_peak * POINTS_A_DAY)
     last = math.floor((from_peak + days) * POINTS_A_DAY)
     at_ns = {0, length_ns}

@@ -59,12 +59,12 @@ class Calibration:
     connects_per_s: float
     """Rate at which `cpu_s_per_connect` was measured."""
     record_bytes_per_delivery: float
-    """Bytes a worker writes to its spool, and sends to a master on another machine."""
+    """Bytes per delivery that a worker writes to its spool, and sends to a master on another machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Figures of a calibration run's single worker, of the measure phase unless stated otherwise."""
+    """Figures of the single worker in a calibration run. They cover the measure phase unless stated otherwise."""
 
     seconds: float
     cpu_s: float
@@ -188,7 +188,8 @@ def calibrated(seen: Mapping[str, Seen]) -> Calibration:
         base_rss_bytes=few.rss_bytes - FEW * rss_each,
         rss_bytes_per_subscriber=rss_each,
         deliveries_per_s=many.deliveries / many.seconds,
-        # The ramp lasts only seconds and includes other work, so the difference can come out negative.
+        # `connect_s` is a difference of two ramps' CPU times. It may be negative, since a ramp lasts only seconds and
+        # includes other work.
         cpu_s_per_connect=max(0.0, connect_s),
         connects_per_s=MANY / many.ramp_s if many.ramp_s else 0.0,
         record_bytes_per_delivery=max(0.0, written),

@@ -19,7 +19,7 @@ _IN_FLIGHT = 64
 
 
 def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupLoad]]:
-    """Return the run with replies as scheduled publishes, its audience, and the load of each group.
+    """Return a copy of the run in which replies are scheduled publishes, its audience, and the load of each group.
 
     The rate of the replies follows from the expected deliveries of requests. Deliveries are unknown (None)
     for replies whose channel is read from the request, and for all groups if the number of requests is
@@ -55,7 +55,7 @@ def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupL
 
 
 def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tuple[float, Pace | None] | None:
-    """Return the deliveries of requests to a group per second, and the pace of the group that sends most of them.
+    """Return the requests per second that a group receives, and the pace of the group that publishes most of them.
 
     The rate applies at 100 % of the load curves. Return None if the rate is unknown.
     """
@@ -77,10 +77,10 @@ def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tupl
 
 
 def _channel(run: ResolvedRun, respond: Responding, more: dict[str, Variable]) -> str | None:
-    """Return the replies' channel, with variables in place of the client that sent the request.
+    """Return the template of the replies' channel, with a variable for each part that depends on the request.
 
-    Return None if the requests contain the channel. All clients that publish are assumed to send requests equally
-    often.
+    Return None if a part is read from the request's payload. All clients that publish are assumed to send requests
+    equally often.
     """
     template = Template.parse(respond.channel)
     asking = [group for group in run.groups if group.publish is not None]

@@ -9,9 +9,9 @@ from loadgen.measure.surroundings import Allowed, allowed_here
 from loadgen.measure.surroundings.limits import read
 from loadgen.measure.surroundings.parsing import pressure_average
 
-#: Memory of a worker that has just started, and also of the process that makes the report.
+#: Memory (bytes) reckoned for each new worker process, and for the process that makes the report.
 PROCESS_BYTES = 200 * 2**20
-#: A note is given if tasks waited in at least this share of the last ten seconds.
+#: Warn if tasks waited for the CPU or for memory during at least this share of the last ten seconds.
 _WAITED_CPU, _WAITED_MEMORY = 0.5, 0.1
 
 
@@ -74,5 +74,5 @@ def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
 
 
 def _whole(share: float) -> str:
-    """Return a share as a whole percentage; it changes by more than a per cent from one reading to the next."""
+    """Return a share as a whole percentage: more digits would only show differences between two readings."""
     return f"{share * 100:.0f} %"

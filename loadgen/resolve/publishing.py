@@ -34,7 +34,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
     sizes: Annotated[tuple[SizeShare, ...], Meta(max_length=20_000)] = ()
     """The sizes of the events and their shares; empty if all have ``payload_bytes``."""
     example: Annotated[bytes, Meta(max_length=1 << 24)] = b""
-    """The content of one event, without its stamp, for probes; empty if it is padding."""
+    """The content of one event without its stamp, for readiness probes; empty if the events are padding."""
     largest_bytes: Annotated[int, Meta(ge=1, le=1 << 24)] | None = None
     """Bytes of the largest event, or None if all have ``payload_bytes``."""
     in_flight: Annotated[int, Meta(ge=1, le=100_000)] | None
@@ -57,7 +57,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
         return self.payload_bytes if self.largest_bytes is None else self.largest_bytes
 
     def units(self, unit_bytes: int) -> float:
-        """Return the mean number of units that an event is metered as: one for each unit or part of a unit."""
+        """Return the mean number of units that an event is billed as, one for each begun ``unit_bytes`` of its size."""
         if not self.sizes:
             return units(self.payload_bytes, unit_bytes)
         return sum(each.share * units(ceil(each.bytes), unit_bytes) for each in self.sizes)

@@ -51,7 +51,7 @@ class ReplyPlan:
 def reply_plan(
     run: ResolvedRun, responding: Responding, subscription: int, number: int, index: int, own: Template
 ) -> ReplyPlan:
-    """Return the plan of client ``number``, which has the given index in its group.
+    """Return the reply plan of client ``number``; ``index`` is the client's index in its group.
 
     ``own`` is the channel's template with the values of the client's rows filled in.
     """
@@ -75,7 +75,7 @@ def reply_plan(
 
 
 def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
-    """Yield delays in ns endlessly; unless the delay is fixed, each draws one number from ``random``."""
+    """Yield delays in ns without end; each delay takes one number from ``random``, unless all are equal."""
     # Only `random()` is used, since it is the only method whose sequence Python guarantees across versions.
     while True:
         if delay.form == "fixed":

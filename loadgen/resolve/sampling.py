@@ -39,7 +39,10 @@ def fixed_value(variable: Variable, index: int) -> int | None:
 
 
 def draw_channel(template: Template, variables: Mapping[str, Variable], index: int, random: Random) -> str:
-    """Draw a channel for client ``index`` of its group; a variable has the same value wherever it occurs."""
+    """Draw a channel for client ``index`` of its group.
+
+    A variable that occurs several times in the template has the same value each time.
+    """
     values: dict[str, int] = {}
     for name in dict.fromkeys(template.names):
         fixed = fixed_value(variables[name], index)
@@ -87,7 +90,10 @@ class ChannelTable:
         )
 
     def _joint(self) -> tuple[float, ...] | None:
-        """Return the cumulative probability of each combination of values, in order, or None if all are equal."""
+        """Return the cumulative probability of each combination of the variables' values, in the order of `product`.
+
+        Return None if all combinations are equally probable.
+        """
         if all(variable.popularity == "uniform" for variable in self._random.values()):
             return None
         shares = [shares_of(variable) for variable in self._random.values()]
@@ -104,7 +110,7 @@ def shares_of(variable: Variable) -> list[float]:
 
 
 class ChannelDraw:
-    """The channels of one publisher's requests, in the order of its schedule; independent of timing."""
+    """Draws the channels of one publisher's requests in the order of its schedule, so timing does not change them."""
 
     __slots__ = ("next",)
 

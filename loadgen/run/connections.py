@@ -7,7 +7,7 @@ until the last one arrives, however many there are. So the kernel's count of the
 received is compared with the bytes of the messages read from it.
 """
 
-import _socket  # the module that gevent does not patch: a native thread calls `look`
+import _socket  # not patched by gevent, since a native thread calls `look`, the method that uses it
 import socket
 import struct
 from collections import Counter
@@ -16,8 +16,8 @@ from typing import Final
 
 import zmq
 
-#: Maximum number of bytes received on a connection beyond those of the messages read from it: 1.5 times the 64 messages
-#: of 2 MiB that may wait in its queue (see `wire`).
+#: A connection hoards if it has received more than this number of bytes beyond the messages read from it. This is 1.5
+#: times the 64 messages of 2 MiB that may wait in its queue (see `loadgen.run.wire`).
 MOST_UNREAD: Final = 192 << 20
 LOOK_MS: Final = 50
 FAILED: Final = frozenset(
@@ -38,8 +38,8 @@ _RECEIVED: Final = struct.Struct("=128xQ")
 @dataclass(slots=True)
 class _Connection:
     peer: tuple[str, int] | None
-    #: Number of successful handshakes on all connections when this one was accepted. If the number is still the same,
-    #: this connection has not authenticated.
+    #: Number of successful handshakes on all connections at the time this connection was accepted. While the total is
+    #: still the same, this connection has not authenticated.
     succeeded: int
     read: int = 0
 
@@ -67,7 +67,7 @@ class Connections:
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._succeeded += 1
         elif event in FAILED:
-            # The event does not name its connection; the next EVENT_DISCONNECTED does.
+            # A failed handshake's event does not name its connection; the next EVENT_DISCONNECTED does.
             self._failed = True
         elif event == zmq.EVENT_DISCONNECTED:
             gone = self._open.pop(value, None)
@@ -96,7 +96,7 @@ class Connections:
             try:
                 told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
                 received = _RECEIVED.unpack(told)[0] if len(told) == _RECEIVED.size else 0
-                # Compare the peer: the descriptor may belong to another connection by now.
+                # Compare the peer's address too: the descriptor may meanwhile belong to another connection.
                 if received - known.read > MOST_UNREAD and _name(connection.getpeername()) == known.peer:
                     _count(self.hoards, known)
                     connection.shutdown(socket.SHUT_RDWR)

@@ -25,7 +25,7 @@ MASTER_SUFFIX: Final = ".master"
 _MASTER: Final = "loadgen-join-master-1"
 _WORKER: Final = "loadgen-join-worker-1"
 _KEY_BYTES: Final = 32
-#: Read limit; every join file is shorter.
+#: Maximum number of bytes read from a join file; every valid join file is shorter.
 _MOST_BYTES: Final = 4096
 
 
@@ -89,7 +89,7 @@ def write(path: Path, keys: Keys) -> None:
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{text}\n")
         except OSError as error:
-            # The workers' file failed: remove the master's file, which is useless alone.
+            # If the workers' file cannot be written, remove the master's file, which is useless alone.
             if each == path:
                 with suppress(OSError):
                     own.unlink()

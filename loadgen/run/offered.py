@@ -1,4 +1,4 @@
-"""The offered load of a run for its manifest, in numbers, so that readers do not need the scenario."""
+"""Write a run's offered load into its manifest as plain numbers, so that readers need not interpret the scenario."""
 
 from typing import Any
 

@@ -46,7 +46,7 @@ class _Prober(Protocol):
     """Publishes probes, one per call."""
 
     def publish(self, channel: str, event: AnyEvent) -> PublishAnswer:
-        """Publish a probe and return the answer; raises TransportError if there is none."""
+        """Publish a probe and return the answer; raises TransportError if no answer comes."""
 
     def close(self) -> None:
         """Close the prober's connections."""
@@ -128,8 +128,8 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: For each channel, its shared subscriptions that wait for a probe: `on_ready`, and the number of probe rounds
-        #: so far.
+        #: By channel, the shared subscriptions that no probe has reached yet: (`on_ready`, number of rounds of probes
+        #: that they have waited).
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url
@@ -146,9 +146,10 @@ class ProbedReadiness:
         return self._sequence
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes.
+        """Send probes until a subscription to ``channel`` receives an event; the caller then calls :meth:`proven`.
 
-        For a subscription of a shared group that no probe reaches, ``on_ready`` is called instead.
+        A shared subscription may get no probe, as each goes to one member of the group. After `SHARED_ROUNDS` rounds of
+        probes ``on_ready`` is called for it instead.
         """
         self._awaited[channel] += 1
         if group_of(channel) is not None:
@@ -165,7 +166,7 @@ class ProbedReadiness:
         return self._probed_ns.get(channel)
 
     def withdraw(self, channel: str) -> None:
-        """Stop awaiting one subscription to ``channel``."""
+        """Send no more probes for one of the subscriptions to ``channel`` that wait for their first event."""
         if self._awaited[channel] <= 1:
             del self._awaited[channel]
             self._members.pop(channel, None)
@@ -180,7 +181,7 @@ class ProbedReadiness:
         self._prober.close()
 
     def _probe(self) -> None:
-        # True after a full round of probes; from then on, rounds do not wait for further subscriptions.
+        # Before the first round of probes, wait until no more subscriptions come; later rounds do not wait for that.
         waited = False
         while True:
             while not (self._wanted.is_set() and self._may_probe()):

@@ -1,4 +1,4 @@
-"""Send the rows of data that publish requests draw from to workers of other processes.
+"""Send rows of data to workers in other processes: the rows from which publish requests draw values.
 
 The values of a client's own row are not sent here, but in the message that grants the client to a worker (`Grant`). So
 each worker gets these values for its own clients only. Columns that hold secrets are never among the rows sent here.
@@ -27,14 +27,14 @@ _FIRST_ROWS: Final = 16
 
 
 def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
-    """Yield the messages with all rows that the run's publish requests draw from."""
+    """Yield messages with all rows of data from which the run's publish requests draw values."""
     for name, columns in request_columns(run).items():
         yield from _pieces(name, columns, tables[name])
 
 
 def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
     begin, rows = 0, len(table)
-    # The number of rows in the next message follows from the mean length of the rows in the previous one.
+    # Choose each message's number of rows so that it holds about _PIECE_BYTES, judging by the previous message's rows.
     count = _FIRST_ROWS
     while begin < rows:
         lines = table.lines(begin, begin + count)
@@ -51,7 +51,7 @@ class ArrivingRows:
     """The rows that a worker in another process receives for its publish requests."""
 
     def __init__(self, run: ResolvedRun, tables: Tables | None) -> None:
-        """``tables`` are the run's data if this process has them, else None."""
+        """``tables`` are the run's data if this process holds them already, or None if they will arrive in messages."""
         self._wanted = {} if tables is not None else request_columns(run)
         self._rows = {name: rows_of(run, name) for name in self._wanted}
         self._writers: dict[str, TableWriter] = {}

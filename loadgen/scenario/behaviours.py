@@ -23,7 +23,8 @@ from loadgen.config.units import (
 _MS = 1_000_000
 _BACKOFF_FIRST_NS = 100 * _MS
 _BACKOFF_MOST_NS = 5_000 * _MS
-#: With a shorter wait, clients would reconnect to a refusing target in a tight loop.
+#: Shortest wait that a reconnect policy may have: below it, clients would reconnect to a refusing target in a tight
+#: loop.
 _BACKOFF_LEAST_NS = 1 * _MS
 _SLOWEST_BYTES_PER_S = 256
 MAX_DROPS = 1_000

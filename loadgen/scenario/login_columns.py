@@ -1,4 +1,4 @@
-"""Data columns in the values of a login: `{people.token}` stands for a client's own value.
+"""Find and replace references to data columns in the login settings: `{people.token}` stands for a client's own value.
 
 Braces around any other text are kept as they are, since commands and URLs may contain braces.
 """

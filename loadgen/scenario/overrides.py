@@ -7,7 +7,7 @@ from loadgen.config import document
 from loadgen.config.problems import Path, Places, ScenarioError
 from loadgen.config.text import dotted, nearest, shown
 
-#: Used in messages instead of a file's name and line.
+#: Messages about an override name it by this word, in place of a file's name and line.
 _PLACE = "override"
 #: Mappings with freely chosen keys: a typing error in an override must not add a key to them.
 _NAMED = {("clients",), ("data",), ("variables",)}
@@ -32,7 +32,7 @@ def override(data: Any, places: Places, overrides: Mapping[str, str]) -> None:
     """Set the values (YAML text) in ``data``, and record in ``places`` that they come from an override.
 
     Raises:
-        ScenarioError: paths lead nowhere or values are not YAML; names all of them.
+        ScenarioError: a path does not exist or a value is not YAML; the message names all such overrides.
     """
     problems: list[str] = []
     for key, text in overrides.items():

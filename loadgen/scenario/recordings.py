@@ -81,7 +81,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
     if not wrong:
         wrong = list(_disorder(rows))
     if wrong:
-        # `named` redacts an API key in the path; the sentences about rows are redacted already.
+        # `named` removes an API key from the path; the sentences about rows contain none any more.
         source = named(path)
         more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)
@@ -215,7 +215,7 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
-        # The path has a loop of links or a null character; reading the file reports that.
+        # The path has a loop of symbolic links or a null character; the error is reported when the file is read.
         return
     if not inside:
         raise _Unreadable(
@@ -224,9 +224,10 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
 
 
 def _other_separator(header: str, wanted: tuple[str, ...]) -> str | None:
-    """Return the name of the separator of a header without commas, or None if the wanted columns are just missing.
+    """Return the separator, such as `;`, that divides the header into the wanted columns, or None if none does.
 
-    Files with another separator are refused: beside `;`, a comma may be a decimal point or a thousands separator.
+    The separator is only named in the error message. A file whose separator is not a comma is refused, since a comma in
+    it may be a decimal point or a thousands separator.
     """
     for separator, shown_as in (";", "';'"), ("\t", "tabs"), ("|", "'|'"):
         cells = {cell.strip().strip('"').strip() for cell in header.split(separator)}
@@ -262,7 +263,10 @@ def _text(path: Path, replay: Replay) -> str:
 
 
 def _time(cell: str) -> tuple[Fraction, bool | None]:
-    """Return seconds since some start, and whether the time has an offset from UTC (None for a plain number)."""
+    """Return (seconds, True if the time has an offset from UTC).
+
+    A plain number is taken as seconds, with None as the second member. Seconds of a timestamp count from 1970.
+    """
     text = cell.strip()
     if (number := _number(text)) is not None:
         return number, None

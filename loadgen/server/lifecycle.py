@@ -181,7 +181,7 @@ def _editor_url(config: ServerConfig, http_url: str) -> str:
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Set `stop` when standard input ends, so that the server does not outlive the process at the other end."""
+    """Set `stop` when standard input ends, so that the server does not outlive the process at the pipe's other end."""
 
     def wait_for_end() -> None:
         # Read by os.read in a thread: the event loop cannot poll /dev/null, and sys.stdin's lock would delay the exit.
@@ -208,7 +208,7 @@ def raise_open_file_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
-        return  # macOS may refuse its own "unlimited"; keep the limit as it was
+        return  # keep the limit: macOS may report "unlimited" as the maximum, but refuse to set it
 
 
 def silence_handshake_log() -> None:

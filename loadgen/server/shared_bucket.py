@@ -1,4 +1,4 @@
-"""A token bucket shared by several processes, since a rate of an API covers all its processes together."""
+"""A token bucket shared by several server processes: a rate limit of an API covers all of them together."""
 
 import mmap
 import multiprocessing

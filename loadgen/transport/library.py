@@ -39,7 +39,7 @@ class Library:
     )
 
     def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
-        """Start without a protocol object; ``on_text`` gets the messages, each of at most ``max_message_bytes``."""
+        """``on_text`` is called with each message; messages of more than ``max_message_bytes`` are violations."""
         self._on_text = on_text
         self._on_other = _nothing
         self.max_message_bytes = max_message_bytes
@@ -49,7 +49,7 @@ class Library:
         #: that pings but does not read cannot fill our send buffer.
         self._pong: bytes | None = None
         self._protocol: Protocol | None = None
-        #: The violation that `_judge` has found, as a phrase.
+        #: The server's violation of the protocol that `_judge` has found, as a phrase, or None.
         self._violation: str | None = None
         #: The unfinished fragmented message, or None if there is none.
         self._fragments: bytearray | None = None
@@ -91,7 +91,7 @@ class Library:
     # The following methods receive.
 
     def read_answer(self, protocol: Protocol) -> None:
-        """Read the answer to the opening handshake with a protocol object that awaits it."""
+        """Use ``protocol``, which has sent the opening handshake's request, to read the server's answer."""
         self._protocol = protocol
 
     def frames(self, on_other: Callable[[], None]) -> TextFrames:
@@ -191,7 +191,7 @@ class Library:
         if protocol is None:
             return True
         if protocol.state is OPEN:
-            # An open connection between two frames needs no state of the `websockets` library.
+            # While the connection is open and no frame is incomplete, the `websockets` library's state is not needed.
             self._protocol = None
         return protocol.close_rcvd is None and protocol.parser_exc is None
 

@@ -34,7 +34,7 @@ class OpeningHandshake:
         self._name = name
         self._asked = (url, subprotocols, headers, resource, last)
         self._upgrade: Upgrade | None = None
-        #: The beginning of the answer, kept only if the answer is not an ordinary acceptance.
+        #: The first bytes of the server's answer, kept only if it is not an ordinary acceptance of the handshake.
         self._answer: Answer | None = None
 
     def request(self) -> bytes:
@@ -65,12 +65,15 @@ class OpeningHandshake:
         return None if self._answer is None else self._answer.begun()
 
     def refused(self) -> TransportError | None:
-        """Return the error if the head of the answer has arrived and refuses the upgrade; its body may never end."""
+        """Return the error if the answer's head has arrived and refuses the upgrade, or None.
+
+        Does not wait for the answer's body, which may never end.
+        """
         head = None if self._answer is None else self._answer.refused()
         return None if head is None else refused.by_head(self._name, *head)
 
     def broken_off(self) -> TransportError | None:
-        """Return the error for a connection that has ended within the answer, or None if nothing had arrived."""
+        """Return the error for a connection that ended within the answer's bytes, or None if no byte had arrived."""
         if (error := self.refused()) is not None:
             return error
         said = None if self._answer is None else self._answer.broken_off()

@@ -16,8 +16,9 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
     whole: OnText | None
-    #: Lower bounds for the next read (ns since the epoch). Its kernel stamp is later than ``stamp_ns``. Its data became
-    #: readable after ``since_ns``, so it arrived at most the kernel's delay (`poller._SETTLE_NS`) before ``since_ns``.
+    #: Lower bounds (ns since the epoch) on times of the next read. The kernel stamps its data later than ``stamp_ns``.
+    #: The data becomes readable after ``since_ns``, so it arrives at most `poller._SETTLE_NS`, the kernel's delay,
+    #: before ``since_ns``.
     since_ns: int
     stamp_ns: int
 

@@ -1,4 +1,4 @@
-"""The lower half of a connection on the gevent hub, the same for all protocols: socket, TLS and send buffer.
+"""The part of a connection that all protocols share: socket, TLS and send buffer, on the gevent hub.
 
 The process's poller reads the raw socket, which gives the kernel's receive timestamp. TLS therefore runs over memory
 buffers. No connection needs a greenlet. The subclasses handle the received bytes: `WebSocket` parses messages,
@@ -78,7 +78,7 @@ class SocketStream(PolledSocket):
         self._opening: Signal | None = None
         #: An error that ended the connection after the handshake but before `open` returned, or None.
         self._early: TransportError | None = None
-        #: The violation of the protocol by the server that ended the connection, or None.
+        #: The server's protocol violation that made this client end the connection, or None.
         self.violation: UnreadableError | None = None
 
     @property
@@ -214,7 +214,7 @@ class SocketStream(PolledSocket):
             self._tls_direct = False
             self._route()
 
-    # The poller calls the following methods, the receive path.
+    # The poller calls the following methods to pass on received bytes.
 
     def take(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Process the bytes of one read; ``data`` is empty at the end of the stream. See `polled_source.Source`."""
@@ -332,7 +332,7 @@ class SocketStream(PolledSocket):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)
 
     def _buffer(self, unsent: SendBuffer, data: bytes) -> None:
-        """Buffer bytes; if there are too many, end the connection in the next turn of the event loop."""
+        """Buffer bytes; if too many bytes are buffered, end the connection in the next turn of the event loop."""
         if unsent.overflowed or unsent.add(data):
             return
         error = TransportError(

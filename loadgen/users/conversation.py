@@ -29,7 +29,7 @@ from loadgen.users.subscriptions import Subscription, Subscriptions
 from loadgen.users.unanswered import OnAnswer, UnansweredPublishes
 from loadgen.users.worker import WorkerRun
 
-#: Makes an unopened socket for one life of a connection; see `transport.connection.connection`.
+#: Makes a socket that is not open yet, for one connection of a client; see `transport.connection.connection`.
 Connect = Callable[[Address, Handshake, OnText, OnClosed, OnFailed, SlowReading | None], SocketStream]
 #: Takes (channel pattern, event text) of a delivery.
 OnDelivery = Callable[[str, str], None]
@@ -48,7 +48,7 @@ class Listener(Protocol):
 
 
 class Conversation:
-    """One life of a client's connection, which implements `SessionHandler`.
+    """One life of a client's connection, from a connect to that connection's end; implements `SessionHandler`.
 
     ``connect`` makes the socket. ``on_delivery`` and ``on_request``, if given, are called after the delivery of an
     event was recorded. ``on_over`` is called with the life when the connection has ended.
@@ -99,13 +99,14 @@ class Conversation:
         listener: Listener | None = None,
         earlier: Session | None = None,
     ) -> None:
-        """``earlier`` is the session of the client's previous life, which this life continues, or None."""
+        """Connect; ``earlier`` is the session of the client's previous connection, to be resumed, or None."""
         self._listener = listener
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
         self._on_request = on_request
         self._publishes = UnansweredPublishes()
-        #: The direct publishes; None until the property `direct` is read, and False if the connection cannot have any.
+        #: Publishes that native code sends. None until the property `direct` is read; False if the connection cannot
+        #: publish in this way.
         self._direct: DirectPublishes | Literal[False] | None = None
         self._keepalive: KeepAlive | None = None
         self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
@@ -121,8 +122,8 @@ class Conversation:
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         messages = record.messages = LastMessages(service, session.receive)
         socket = connect(run.address, handshake, messages.received, self._on_closed, record.failed, slow)
-        #: The socket. It is None once the connection has ended, like `_subscriptions`, which frees memory before the
-        #: next life.
+        #: The socket. It becomes None at the end of the connection, like `_subscriptions`, to free memory before the
+        #: client connects again.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
@@ -131,7 +132,7 @@ class Conversation:
         )
         self._login = Login(run, life, record, session, socket, clock)
 
-    # The following methods are actions of the client.
+    # The following methods are the client's actions, such as connecting, subscribing and publishing.
 
     def open(self, timeout_s: float) -> None:
         """Connect, log in, and request the client's subscriptions; see `ClientConnection.open`."""
@@ -141,7 +142,7 @@ class Conversation:
         try:
             self._login.dial(timeout_s)
         except TransportError:
-            # End the life here: the transport calls `_on_closed` only for a connection that it has opened.
+            # Record the end here: the transport calls `_on_closed` only for a connection that it has opened.
             self._socket = self._subscriptions = None
             self._record.never_opened(socket, subscriptions, self._clock())
             self._login.end()
@@ -155,7 +156,7 @@ class Conversation:
 
     @property
     def session(self) -> Session:
-        """The protocol's session of this life; it is kept after the life has ended."""
+        """The protocol's session; it is kept after the end of the connection, for the next one to resume."""
         return self._session
 
     @property
@@ -208,7 +209,7 @@ class Conversation:
         return self._subscriptions.give_up(plan, unready=self._listener is not None)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
-        """End the connection and record ``intent``; return False if there is none, or if it is being closed."""
+        """End the connection and record ``intent``, the reason; return False if the connection is not open."""
         if self._socket is None or self._life.connected_ns is None or self._life.closing:
             return False
         self._life.intent = intent
@@ -230,7 +231,7 @@ class Conversation:
         self.drop()
 
     def drop(self) -> None:
-        """Drop the connection at once, so that messages of this life cannot reach the next one."""
+        """Drop the connection at once, so that none of its messages can arrive after the client has reconnected."""
         if self._socket is not None:
             self._socket.abort()
 

@@ -32,7 +32,7 @@ class Cause(NamedTuple):
 class OpenRequest:
     """A request without an answer yet, with the values that go into the run's record."""
 
-    #: The number of each event. Consecutive, except that events which payload() failed to make are missing.
+    #: The numbers of the request's events. They are consecutive, but lack the events that payload() failed to make.
     sequences: Sequence[int]
     channel: str
     intended_ns: int
@@ -40,7 +40,7 @@ class OpenRequest:
     #: Time from which the request waits for a connection.
     ready_ns: int
     sizes: Sequence[int]
-    #: Time at which an open connection began to send the request, or None before.
+    #: Time at which the request began to be sent, or None while it waits for an open connection.
     sent_ns: int | None = None
     #: The remote address, or None if it is unknown.
     remote: str | None = None
@@ -50,9 +50,9 @@ class OpenRequest:
     waiting: Any = None
 
 
-#: Called with a settled request, the service's answer or None, the answer's arrival in ns, the status and error for the
-#: record, and the reason for each refused event by its index. They are separate arguments, since packing them into a
-#: tuple would cost 0.2 µs.
+#: Called with a request whose outcome is recorded, the service's answer or None, the answer's arrival in ns, the status
+#: and error for the record, and the reason for each refused event by its index. These are separate arguments, since
+#: packing them into a tuple would cost 0.2 µs.
 OnSettled = Callable[
     [OpenRequest, PublishAnswer | None, int | None, str, str | None, Mapping[int, str]], object
 ]
@@ -70,11 +70,11 @@ class OpenRequests:
         self._open: dict[int, OpenRequest] = {}
 
     def __len__(self) -> int:
-        """Return the number of requests that are not settled."""
+        """Return the number of requests whose outcome is not recorded yet."""
         return len(self._open)
 
     def __contains__(self, number: int) -> bool:
-        """Return True if a request was begun and is not settled."""
+        """Return True if a request was begun and its outcome is not recorded yet."""
         return number in self._open
 
     def making(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:
@@ -95,7 +95,7 @@ class OpenRequests:
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             if answer is None:
-                # If our own failure kept the request from being sent, that must not count as the service's error.
+                # A request that was not sent because the harness failed must not count as the service's error.
                 ours = request.sent_ns is None and isinstance(error, OurFailureError)
                 if isinstance(error, DialError):
                     request.remote = error.remote
@@ -125,7 +125,7 @@ class OpenRequests:
         status: str,
         error: str | None,
     ) -> None:
-        """Record the outcome of a direct publish, which C code sent and left to Python; see `users.direct`."""
+        """Record the outcome of a publish that native code sent and then handed back to Python; see `users.direct`."""
         number, _, first, channel, intended_ns, slot_ns, sent_ns, sizes, remote, cause = given
         self._open[number] = OpenRequest(
             *(
@@ -166,7 +166,7 @@ class OpenRequests:
             status,
             error,
             refused,
-            # A request that never got a connection has waited until now.
+            # The time for which the request waited for a connection; a request that never got one has waited until now.
             (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
             request.remote,
             request.cause,

@@ -83,8 +83,8 @@ class OpenLoopPublisher:
             if run.publishing_over:
                 self._requests.too_late(number, sequences, channel, intended_ns)
                 continue
-            # The target causes the wait for a free slot, because it has not answered; the generator causes
-            # any later delay.
+            # The wait until this time is the target's fault: it has not answered, so no slot was free. Any later delay
+            # is the generator's.
             slot_ns = max(run.local_ns(intended_ns), free_ns)
             self._requests.publish(number, sequences, channel, intended_ns, slot_ns)
 

@@ -60,8 +60,8 @@ class LoadUser(User, metaclass=LoadUserMeta):
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose tasks are not ours
         """Take the next client of this role from the plan and play it until the run is over.
 
-        For a client that only subscribes, a call by Locust in the user's greenlet returns as soon as the client has
-        connected; see `resting`.
+        For a client that only subscribes, this returns to Locust as soon as the client has connected, to free the
+        greenlet; see `resting`.
         """
         self._state = LOCUST_STATE_RUNNING
 

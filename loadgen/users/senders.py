@@ -28,7 +28,7 @@ class Sender(Protocol):
         """Send a request without waiting for its answer.
 
         ``make`` and ``on_outcome`` are called now or later, and must not block. ``make`` is called when an open
-        connection is ready to send the events, so never if there is no connection. ``on_outcome`` is called once.
+        connection is ready to send the events; without a connection it is never called. ``on_outcome`` is called once.
         """
 
     def close(self) -> None:
@@ -39,7 +39,7 @@ class HttpSender:
     """Sends publish requests over HTTP."""
 
     def __init__(self, service: Service, client: HttpClient, undecodable: Undecodable) -> None:
-        """``undecodable`` counts the unreadable answers."""
+        """``undecodable`` counts the service's answers that cannot be read."""
         self._service = service
         self._client = client
         self._undecodable = undecodable

@@ -52,7 +52,7 @@ _ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY
 
 @dataclass(slots=True)
 class Subscription:
-    """One subscription of a life; ``turn`` counts how often it was already requested again in the same life."""
+    """One subscription on one connection; ``turn`` counts how often it was requested again on this connection."""
 
     plan: SubscriptionPlan
     turn: int
@@ -143,7 +143,7 @@ class Subscriptions:
         on_moved: Callable[[Subscription], None] | None = None,
         on_sent: Callable[[bytes, int, str], None] | None = None,
     ) -> None:
-        """Begin without subscriptions.
+        """Start with no subscription requested.
 
         ``on_moved``, if given, is called from the gevent hub after each change of a subscription's state. ``on_sent``,
         if given, is called for each subscribe message with (message, time in ns, description without secrets).
@@ -167,7 +167,7 @@ class Subscriptions:
         #: Ids of the subscriptions that are not ready yet.
         self.unready: set[str] = set()
 
-    # The following methods are actions of the client.
+    # The following methods are the client's actions: requesting and ending subscriptions.
 
     def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
         """Request a subscription; raises TransportError if the connection is not open."""
@@ -211,8 +211,8 @@ class Subscriptions:
         subscription_id = id_of(plan, turn)
         ended_ns = self._clock()
         self._link.send(self._session.unsubscribe(subscription_id))
-        # Keep the current id, as deliveries for it may still arrive. Drop the id of the request before, whose
-        # deliveries have long arrived.
+        # Keep the current id: deliveries for it may still arrive. Drop the previous request's id: its deliveries
+        # arrived long ago.
         self._numbers.pop(id_of(plan, turn - 1), None)
         self.unready.discard(subscription_id)
         self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)
@@ -247,7 +247,10 @@ class Subscriptions:
         self._await_readiness(subscription_id, subscription)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None) -> None:
-        """Handle the service's refusal of a subscription; retry a temporary one, unless it was acknowledged before."""
+        """Handle the service's refusal of a subscription.
+
+        Request the subscription again after a temporary refusal, unless the service had acknowledged it before.
+        """
         subscription = self._by_id.get(subscription_id)
         if subscription is None or subscription.state is State.REFUSED:
             return
@@ -275,7 +278,7 @@ class Subscriptions:
             self._ready(subscription_id, arrival_ns)
 
     def note_early(self, subscription_id: str) -> None:
-        """Count a deviation if an event came before the answer to the subscribe and the protocol forbids that."""
+        """Count a deviation if an event came before the subscription was acknowledged and the protocol forbids that."""
         deviation = self._session.early_delivery
         if (
             deviation is not None
@@ -364,7 +367,7 @@ class Subscriptions:
         )
 
     def _probed_ns(self, subscription: Subscription) -> int | None:
-        """Return the earliest time at which a probe could have reached this subscription, or None if none could."""
+        """Return the earliest time at which a readiness probe could have reached the subscription, or None if none."""
         since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
         reachable_ns = subscription.acknowledged_ns
         if reachable_ns is None and not self._run.service.answers_subscribes:

@@ -55,7 +55,7 @@ def test_a_percentile_beyond_the_bar_is_wrong(sign: int, off: int, median: bool,
     inside = by_name(list(delay(truth(100, 8 * MS, sign * DELAY_BAR_NS, off))))
     assert (inside["latency p50"], inside["latency p99"]) == (True, True)
     outside = by_name(list(delay(truth(100, 8 * MS, sign * (DELAY_BAR_NS + 1), off))))
-    # Latencies that are too short come first in the order, so they do not change the tail.
+    # Latencies that are too short are the lowest in the sorted order, so they do not change the p99.
     tail = tail if sign > 0 or off == 100 else True
     assert (outside["latency p50"], outside["latency p99"]) == (median, tail)
 
@@ -67,7 +67,7 @@ def test_the_lines_pass_by_the_bar_alone(made_ns: int, off_ns: int, off: int) ->
     found = by_name(list(delay(truth(50, made_ns, off_ns, off))))
     assert found["latency p99"] == (off == 0 or off_ns <= DELAY_BAR_NS)
     assert found["latency p50"] == (off <= 25 or off_ns <= DELAY_BAR_NS)
-    # The delays drawn are shown, but no check depends on them.
+    # The table shows the delays that the server drew at random, but no check depends on them.
     assert found["delay drawn, p50 / p99"] is None
 
 

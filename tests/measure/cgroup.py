@@ -28,7 +28,7 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield place
     finally:
-        # Threads of ended processes may still be listed for a moment.
+        # Wait until no process is listed, as only an empty cgroup can be removed: threads may take a moment to end.
         deadline_s = time.monotonic() + 10
         while (place / "cgroup.procs").read_text().strip() and time.monotonic() < deadline_s:
             time.sleep(0.05)
@@ -39,7 +39,7 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
 def quota(cores: float, parent: Path | None = None, period_us: int = PERIOD_US) -> Iterator[Path]:
     """Yield a CPU cgroup whose quota is ``cores``."""
     with group("cpu", parent) as place:
-        # A large share, so that only the quota limits the CPU time, even if other processes keep the machine busy.
+        # Weigh this cgroup far above others, so that only the quota limits its CPU time even on a busy machine.
         (place / "cpu.shares").write_text("200000")
         (place / "cpu.cfs_period_us").write_text(str(period_us))
         (place / "cpu.cfs_quota_us").write_text(str(int(cores * period_us)))

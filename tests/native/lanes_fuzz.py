@@ -57,7 +57,7 @@ class Log:
 
 
 class Connection:
-    """Processes reads as a connection does, with or without a lane."""
+    """Processes reads as a connection does, with or without the native fast path (its "lane")."""
 
     def __init__(self, kind: Streams, stamps: Stamps, with_lane: bool) -> None:
         self.rows = native.Rows(9, 61)
@@ -73,7 +73,7 @@ class Connection:
         if kind.first:
             self.frames = TextFrames(self.session.receive, self._library, None, binary=kind.first == 0x82)
             self.frames.fast_path = self.lane
-        #: All rows, and how many of them the lane made.
+        #: All rows of deliveries, and how many of them the native code made.
         self.made: list[list[int]] = []
         self.by_lane = 0
 
@@ -99,12 +99,15 @@ class Connection:
 
 
 class Different(AssertionError):
-    """The two paths disagree about a stream."""
+    """Python and the native code handle a stream differently."""
 
 
 @dataclass
 class Counts:
-    """Counts by kind of stream: messages, rows that both paths made, and rows that the lane made."""
+    """Counts by kind of stream.
+
+    `units` counts messages, `rows` the rows that Python alone made, and `taken` the rows that native code made.
+    """
 
     units: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -112,7 +115,7 @@ class Counts:
 
 
 def check(random: Random, kind: Streams, stamps: Stamps, counts: Counts) -> None:
-    """Give a random stream to both paths; raises Different."""
+    """Let Python alone, and Python with native code, read the same random stream; raises Different."""
     messages = messages_of(random, kind, stamps)
     reads = list(reads_of(random, writes_of(random, kind, list(messages))))
     by_python, by_both = Connection(kind, stamps, False), Connection(kind, stamps, True)
@@ -133,7 +136,7 @@ def check(random: Random, kind: Streams, stamps: Stamps, counts: Counts) -> None
 
 
 def run(units: int, seed: int) -> Counts:
-    """Check streams of all kinds in turn, until they had ``units`` messages; raises Different."""
+    """Check streams of each kind in turn until ``units`` messages have been checked; raises Different."""
     random, counts, made = Random(seed), Counts(), kinds()
     stamps = [Stamps(place) for place in PLACES]
     while counts.units.total() < units:
@@ -148,7 +151,7 @@ def main() -> int:
     parser.add_argument("--units", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=31)
     options = parser.parse_args()
-    # The codec writes to standard error about each of its panics.
+    # Discard standard error: the codec writes a message there each time it panics.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         counts = run(options.units, options.seed)

@@ -110,7 +110,7 @@ class Plain:
 
 
 class Tls(Plain):
-    """The server's side of a connection with TLS; each part is one record, or several if it is long."""
+    """The server's side of a TLS connection; each part to send becomes one record, or several if it is long."""
 
     def __init__(self, peer: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(peer)
@@ -163,7 +163,8 @@ def serve(
 ) -> None:
     """Send the stream in pieces once the client is ready for it; end it with a close or a reset.
 
-    Over TLS the records are cut a second time at ``again``, because a read need not end with a record.
+    ``cuts`` are the places between pieces. Over TLS each piece becomes a record, and ``again`` are the places at which
+    the encrypted bytes are cut, because a read need not end with a record.
     """
     peer, _ = listener.accept()
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -200,7 +201,7 @@ def serve(
 
 
 def unsent(sock: socket.socket) -> int:
-    """Return the number of sent bytes that the other side's kernel has not acknowledged."""
+    """Return the number of sent bytes for which no TCP acknowledgement has arrived."""
     found = bytearray(4)
     fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, found)
     return int.from_bytes(found, sys.byteorder)
@@ -215,7 +216,10 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext
 def receive(
     kind: str, stream: bytes, cuts: Sequence[int], again: Sequence[int], context: ssl.SSLContext | None
 ) -> tuple[list[list[int]], list[tuple[str, Any]], int]:
-    """Return (rows without their times, the handler's other calls, number of deliveries Python handled)."""
+    """Receive a stream; return (delivery rows without times, calls of other handler methods, deliveries via Python).
+
+    The last member is the number of deliveries that Python code handled.
+    """
     native.available = kind == "native"
     pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if kind == "native" else DeliveryBuffer()
@@ -319,7 +323,10 @@ class Client:
 
 @dataclass(frozen=True)
 class Case:
-    """The data that one connection's service sends, how it ends, and when the client changes its routing."""
+    """The data that the service sends on one connection, how the connection ends, and when its routing changes.
+
+    ``routes`` are the times at which the client moves deliveries between the fast path and Python.
+    """
 
     stream: bytes
     cuts: list[int]

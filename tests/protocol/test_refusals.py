@@ -110,7 +110,7 @@ def test_whatever_json_a_body_is(content: object) -> None:
 )
 def test_when_it_wants_to_be_asked_again_is_bounded(written: str, wanted: float | None) -> None:
     assert refusals.of_answer(503, {"retry-after": written}, b"")[1].retry_after_s == wanted
-    # A wait is ignored if access is denied, because trying again cannot help.
+    # If access is denied, trying again cannot help, so the answer's Retry-After is ignored.
     assert refusals.of_answer(403, {"retry-after": written}, b"")[1].retry_after_s is None
 
 

@@ -62,7 +62,7 @@ ROLE = RUN.groups[0].role
 
 
 class Line(MadeUpLine):
-    """A simulated line to the master, which may answer pings and pieces of a spool."""
+    """A simulated connection to the master, which can answer pings and pieces of the spool (the recorded rows)."""
 
     def __init__(self, folder: Path, clock: MadeUpClock) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Site:
         self.clock.go_on(within_s)
         assert self.agent.finished.is_set()
         assert self.clock.closed
-        # Finished is sent once, as the last message.
+        # The worker sends one message `Finished`, and nothing after it.
         assert len(self.line.all(Finished)) == 1
         last = self.line.sent[-1]
         assert isinstance(last, Finished)
@@ -226,7 +226,7 @@ def test_a_run_from_begin_to_the_end_of_its_drain(site: Site) -> None:
     assert site.steps == [("client", 0), ("client", 1)]
     begun_ns = site.clock.at_ns
     timeline = site.go()
-    # The ramp is two clients a second, and both get the same timeline.
+    # Clients connect at two a second, and both users get the same timeline of the phases.
     connected = [at_ns - begun_ns for step, at_ns in site.steps if step == "connected"]
     assert connected == [0, SECOND // 2]
     assert [step for step in site.steps if step[0] == "timeline"] == [("timeline", timeline)] * 2
@@ -277,7 +277,7 @@ def test_a_run_that_ends_while_users_wait_for_their_turn_lets_them_go(site: Site
     site.user()
     site.agent.receive(Finish(drain_ns=0))
     last = site.ended(1)
-    # The first user was waiting for the ramp, the second for a client.
+    # The first user has client 0 and was waiting for its turn in the ramp; the second was waiting for a client.
     assert sorted(map(str, (step for step in site.steps if step[0] != "closing"))) == [
         "('client', 0)",
         "('client', None)",
@@ -387,7 +387,7 @@ def test_a_worker_that_leaves_is_not_held_by_what_never_stops(
 
 
 class Lane:
-    """Stands in for the echo lane, which measures round trips; its one echo under way never comes back."""
+    """Stands in for the echo lane, which measures round trips: it has sent one echo event that never comes back."""
 
     def __init__(self, *_: Any) -> None:
         self.sent, self.returned = 1, 0
@@ -490,7 +490,7 @@ def test_answers_to_pings_set_the_clock_and_one_more_ping_bounds_it_at_the_end(f
     far.agent.receive(Finish(drain_ns=0))
     settle()
     assert len(far.line.all(Ping)) == pings + 1
-    # The record has 31 pings: the 30 answered here, and the first one, which the simulated line had answered.
+    # The record has 31 pings: the 30 that this test answered, and one that the simulated master answered before.
     assert far.ended(1).rows["clock"] == 31
 
 

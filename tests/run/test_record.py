@@ -40,7 +40,7 @@ def test_a_spool_becomes_tables_and_a_histogram_log_and_goes(tmp_path: Path) -> 
     assert pq.read_table(folder.path / "events.parquet")["status"].to_pylist() == ["accepted"]
     log = (folder.path / "histograms.hlog").read_text()
     assert log.count("Tag=delivery,") == 2
-    # The manifest counts samples that a histogram cannot hold.
+    # A histogram cannot hold negative samples, so the manifest counts them.
     assert json.loads((folder.path / "manifest.json").read_text())["negative"] == {
         "delivery": 1,
         "service": 1,

@@ -62,9 +62,9 @@ def begun(
     monkeypatch: pytest.MonkeyPatch,
     places: dict[str, str] | None = None,
 ) -> tuple[Allowed, str | None]:
-    """Return the permissions of a worker's agent and who chose its login: "the master", or None for its user.
+    """Return the permissions of a worker's agent, and "the master" if the master chose its login, else None.
 
-    The master has sent other options and a run.
+    Before that, the worker gets other options and a run from its master.
     """
     taken: list[Any] = []
 
@@ -82,7 +82,7 @@ def begun(
         if kind is LocalProcess
         else WorkerProcess(settings, ThisProcess(), runner)
     )
-    # Locust's worker does this when the master's message `spawn` arrives.
+    # Locust's worker overwrites its options like this when the master's message `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
         process._worker.take(begin())

@@ -16,7 +16,7 @@ INSTALL_TIMEOUT_S: Final = 300
 
 @contextmanager
 def once(name: str) -> Iterator[None]:
-    """Hold the lock of this name; the first holder installs, and the others wait and then find the result."""
+    """Hold the lock of this name: the first process installs, the others wait for it and then find the result."""
     folder = REPO / ".cache"
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.lock").open("w") as lock:
@@ -25,7 +25,10 @@ def once(name: str) -> Iterator[None]:
 
 
 def npm_ci(folder: Path, lock: str) -> None:
-    """Install a folder's locked npm packages, if they are not installed yet; ``lock`` names the lock."""
+    """Install the npm packages of a folder's package-lock.json, if they are not installed yet.
+
+    ``lock`` is a name for :func:`once`.
+    """
     stamp = folder / "node_modules" / ".installed"
     wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     with once(lock):

@@ -158,7 +158,7 @@ class Host:
         self.idle = True
 
     def take(self) -> Connection:
-        """Return the pipe to the process; start a new one if the last sender did not finish."""
+        """Return the pipe to the sending process; replace the process if its last task did not finish."""
         if not self.idle:
             self._process.kill()
             self._begin()
@@ -174,7 +174,7 @@ class Host:
 
 
 class Sender:
-    """A service in a `Host`, for a number of connections."""
+    """A service that runs in the process of a `Host` and serves a given number of connections."""
 
     def __init__(
         self,

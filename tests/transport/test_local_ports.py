@@ -62,8 +62,8 @@ def test_a_system_that_does_not_tell_is_not_guessed_at(tmp_path: Path) -> None:
         ([TARGET], ["10.0.0.1", "10.0.0.2", "10.0.0.3"], [], 300),
         ([TARGET], ["fd00::1"], [], 0),
         ([TARGET, ("fd00::9", 443)], ["fd00::1", "10.0.0.1"], [], 200),
-        # A port is not free if it is in use towards the same target or by a listener. Use towards another
-        # address does not matter.
+        # A local port is taken if a socket uses it to reach the same target or listens on it. Sockets to other
+        # addresses do not matter.
         ([TARGET], [], [sock(40001), sock(40002), sock(40001)], 98),
         ([TARGET], [], [sock(40001, ("10.0.0.8", 443)), sock(39999)], 100),
         ([TARGET], [], [sock(40001, ("0.0.0.0", 0), state=LISTEN)], 99),

@@ -1,4 +1,4 @@
-"""Test that clients retry after temporary refusals, and report permanent ones and silence."""
+"""Test that clients retry after temporary refusals, and report permanent refusals and missing answers."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ class Costing:
     def run(self) -> Bill | None:
         """Bill of one run alone, or None if the load is not that of a run.
 
-        Lines for a whole month or day (`lasting`) are charged in full, however short the run; see `run_usd`.
+        Lines for a whole month or day (`lasting`) are charged in full, however short the run.
         """
         return None if self.load.run is None else bill(self.service, self.offer_name, self.load.run)
 

@@ -1,4 +1,4 @@
-"""Find where the monthly costs of two offers cross as one number of the load (an axis, such as the rate) grows.
+"""Find where the monthly costs of two offers cross as one quantity of the load (an axis, such as the rate) grows.
 
 Costs are steps and slopes, and may be ranges. So a crossing is an interval: below the interval one offer is surely
 cheaper, above the interval the other offer is. For costs known exactly, a crossing is a point where both cost the same,
@@ -22,7 +22,8 @@ from loadgen.planning.services.span import ZERO, Span
 GROWTH: Final = 100
 _POINTS_PER_DECADE: Final = 20
 _HALVINGS: Final = 30
-#: Linear interpolation is tried after each of these numbers of halvings; it often finds the exact crossing early.
+#: The search halves an interval up to `_HALVINGS` times. After these numbers of halvings it also tries linear
+#: interpolation, which often finds the exact crossing.
 _TRIED: Final = frozenset({0, 1, 2, 3, 5, 8, 12, 17, 23, 29})
 _CENT: Final = Fraction(1, 100)
 #: An interval narrower than this share of its lower end counts as a single point.
@@ -31,7 +32,7 @@ _NARROW: Final = Fraction(1, 10**9)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Monthly costs of an offer as one number of the load, ``axis``, grows."""
+    """Monthly costs of an offer, `usd`, for each multiple (`factors`) of one quantity of its load, `axis`."""
 
     costing: Costing
     axis: Axis
@@ -40,7 +41,7 @@ class Curve:
     _known: dict[Fraction, Span] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, factor: Fraction) -> Span:
-        """Return the monthly cost for the load multiplied by ``factor`` along :attr:`axis`."""
+        """Return the monthly cost if the quantity :attr:`axis` of the load is multiplied by ``factor``."""
         if factor not in self._known:
             self._known[factor] = cost_at(self.costing, self.axis, factor)
         return self._known[factor]
@@ -48,13 +49,13 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """The interval of one number of the load, ``axis``, in which the cheaper of two offers changes."""
+    """The interval of one quantity of the load, ``axis``, within which one offer becomes cheaper than another."""
 
     axis: Axis
     below: Costing
-    """The offer that is surely cheaper below `begin`."""
+    """The offer that is certainly cheaper while the value of `axis` is less than `begin`."""
     above: Costing
-    """The offer that is surely cheaper above `end`."""
+    """The offer that is certainly cheaper while the value of `axis` is greater than `end`."""
     begin: Fraction
     """Value of the axis, such as a number of connections; see `loadgen.planning.services.load.Load.value`."""
     end: Fraction
@@ -62,11 +63,11 @@ class Crossing:
     """Monthly cost of `below` at the crossing; if the crossing is an interval, the range over both its ends."""
     usd_above: Span
     factor: Fraction
-    """Growth of the load at the middle of the interval."""
+    """Factor by which the value of `axis` has grown at the middle of the interval."""
     step: bool
     """True if a cost jumps at the crossing, so that the two offers never cost the same."""
     sure: bool
-    """True if both costs are known exactly and rest on sure figures only."""
+    """True if both costs are known exactly and depend only on prices that are certain."""
     exceeded: tuple[str, ...]
     """Quotas that are exceeded at the crossing, as `service: quota`."""
 
@@ -87,7 +88,7 @@ class Crossing:
 
 
 def grid() -> tuple[Fraction, ...]:
-    """Return the multiples of an axis's number at which costs are compared: logarithmically even, including 1."""
+    """Return the factors of the load at which costs are compared, from 1/GROWTH to GROWTH, evenly on a log scale."""
     decades = len(str(GROWTH)) - 1
     points = decades * _POINTS_PER_DECADE
     return tuple(
@@ -97,7 +98,7 @@ def grid() -> tuple[Fraction, ...]:
 
 
 def cost_at(costing: Costing, axis: Axis, factor: Fraction) -> Span:
-    """Return the monthly cost of an offer for its load with the number ``axis`` multiplied by ``factor``."""
+    """Return the monthly cost of an offer if the quantity ``axis`` of its load is multiplied by ``factor``."""
     return _month(costing, costing.load.grown(axis, factor))
 
 
@@ -106,9 +107,9 @@ def _month(costing: Costing, load: Load) -> Span:
 
 
 def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
-    """Return the monthly costs of all offers as the number ``axis`` of the load grows.
+    """Return how the monthly cost of each offer grows with one quantity of the load, ``axis``.
 
-    Return an empty list if that number is zero or unknown.
+    Return an empty list if the load's value of that quantity is zero or unknown.
     """
     if not costings or not costings[0].load.value(axis):
         return []
@@ -122,7 +123,8 @@ def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
 def crossings(costings: Sequence[Costing]) -> list[Crossing]:
     """Return the points at which the cost curves of any two offers cross, along each axis.
 
-    Along an axis one quantity of the load grows, such as the number of subscribers. All offers must be for one load.
+    Along an axis one quantity of the load grows, such as the number of subscribers. All offers must be priced for the
+    same load.
     """
     return [crossing for axis in AXES for crossing in of_curves(curves(costings, axis))]
 
@@ -137,7 +139,7 @@ def of_curves(found: Sequence[Curve]) -> list[Crossing]:
 
 
 def _sign(first: Span, second: Span) -> int:
-    """Return -1 if the first amount is surely smaller, 1 if the second is, and 0 if neither is."""
+    """Return -1 if the first amount is certainly smaller, 1 if the second is, and 0 if neither is certain."""
     if first.low is None or second.low is None:
         return 0
     if first.high is not None and first.high < second.low:
@@ -162,7 +164,7 @@ def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple
     factors = first.factors
     (left, sign_before), (right, _) = before, after
     below, above = (first, second) if sign_before < 0 else (second, first)
-    # With the load multiplied by up to `begin`, `below` is surely cheaper; multiplied by `end` or more, `above` is.
+    # `begin` and `end` are factors of the load: `below` is certainly cheaper up to `begin`, `above` from `end` on.
     begin, _ = _edge(lambda factor: _lead(below, above, factor), factors[left], factors[left + 1])
     _, end = _edge(lambda factor: _lead(above, below, factor), factors[right], factors[right - 1])
     if end - begin <= begin * _NARROW:

@@ -1,4 +1,4 @@
-"""Builds the service AppSync Events from its price file, so that its prices and quotas are written down only once."""
+"""Make AppSync Events a `Service` from its own price file, so that its prices and quotas exist in one place only."""
 
 from typing import Any, Final
 
@@ -7,8 +7,8 @@ from loadgen.planning.services.models import Limit, Line, Offer, Price, Service
 
 _GB: Final = 1e9
 _MILLION: Final = 1e6
-#: Kinds of operations in the price file, and the quantity that counts each. Keep-alives are computed from
-#: connection-minutes.
+#: Kinds of operations in the price file, and the quantity of the load from which the number of operations is computed.
+#: Keep-alives are computed from connection-minutes.
 _COUNTED: Final = {
     "publish": "publish",
     "delivery": "delivery",
@@ -33,7 +33,7 @@ _QUOTAS: Final = (
 
 
 def service_of(prices: Prices, rest: Service) -> Service:
-    """Return a service with the facts of a price file; ``rest`` has its name, and the facts that the file lacks."""
+    """Return ``rest`` with the facts of a price file; ``rest`` has the service's name and all facts the file lacks."""
     operation = prices.prices.usd_per_million_operations
     data_out = prices.prices.usd_per_gb_out
     return rest.model_copy(

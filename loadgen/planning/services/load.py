@@ -24,7 +24,7 @@ class Stream:
     events_per_s: Fraction
     """Mean rate."""
     peaks: tuple[Fraction, ...]
-    """Rates at each moment that may be the peak of all streams together; the moments are the same in all streams."""
+    """This stream's rate at each moment at which all streams together may peak; all streams list the same moments."""
     fan_out: Fraction | None
     """Mean deliveries per event, or None if unknown."""
     sizes: Sizes
@@ -36,7 +36,7 @@ class Stream:
     each_connection_per_s: Fraction = ZERO
     """Publish requests per second over the busiest connection; 0 over HTTP."""
     with_clients: bool = False
-    """True if more clients publish more."""
+    """True if the stream's rate grows with the number of clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Load:
     churn_connects_per_s: Fraction = ZERO
     churn_subscribes_per_s: Fraction = ZERO
     handlers: frozenset[str] = frozenset()
-    """`publish` and `subscribe`: handlers whose invocations count."""
+    """The handlers whose invocations are counted: any of `publish` and `subscribe`."""
     run: Used | None = None
     """Usage of one run, or None if the load is not that of a run."""
     known: bool = True
@@ -132,7 +132,10 @@ class Load:
         return self._peak(lambda stream: Fraction(1, stream.batch)) or ZERO
 
     def peak_outbound_per_s(self, unit_bytes: Fraction | None = None) -> Fraction | None:
-        """Return the deliveries per second at the peak, in units of ``unit_bytes``, or None if unknown."""
+        """Return the deliveries per second at the peak, or None if unknown.
+
+        With ``unit_bytes``, an event counts once for each begun ``unit_bytes`` of its size.
+        """
         return self._peak(
             lambda stream: None if stream.fan_out is None else stream.fan_out * stream.sizes.units(unit_bytes)
         )
@@ -163,7 +166,7 @@ class Load:
         return highest
 
     def grown(self, axis: Axis, factor: Fraction) -> "Load":
-        """Return the load with one of its numbers multiplied by ``factor``.
+        """Return the load with one of its quantities multiplied by ``factor``.
 
         `subscribers` multiplies the clients, and with them the deliveries of each event and the rates that are given
         per client; the number of channels stays the same. `rate` multiplies the events per second, `payload` the size
@@ -198,7 +201,7 @@ class Load:
         )
 
     def value(self, axis: Axis) -> Fraction | None:
-        """Return the number that :meth:`grown` multiplies: connections, events/s, mean bytes, or mean fan-out."""
+        """Return the quantity of the load along ``axis``: connections, events/s, mean bytes, or mean fan-out."""
         events = sum((stream.events_per_s for stream in self.streams), ZERO)
         if axis == "subscribers":
             return self.connections
@@ -233,7 +236,7 @@ def _wider(stream: Stream, factor: Fraction) -> Stream:
 
 
 def _faster(stream: Stream, factor: Fraction, *, each: bool) -> Stream:
-    """Return the stream with its rates multiplied by ``factor``; with ``each``, also the rate of one connection."""
+    """Return the stream with its rates multiplied by ``factor``; the rate per connection only if ``each`` is true."""
     return replace(
         stream,
         events_per_s=stream.events_per_s * factor,

@@ -138,7 +138,10 @@ class Shape:
     acks: Acks = "all"
     """The requests that the backend answers."""
     form: Literal["backend", "connections"] = "backend"
-    """The sender of events to subscribers: the API's backend, or the harness itself, to one connection per channel."""
+    """Who sends events to subscribers: the API's backend, or the harness itself.
+
+    The harness sends the events of a channel to only one connection.
+    """
     wildcards: bool = False
     """True if the backend takes patterns that end in `/*`; API Gateway itself has no channels."""
     keepalive: Literal["message", "ping", "none"] = "message"
@@ -147,7 +150,7 @@ class Shape:
     keepalive_s: int = limits.KEEPALIVE_INTERVAL_S
     """Seconds between two keepalives."""
     token_in: Literal["header", "query"] = "header"  # noqa: S105  a place
-    """The place of a token for the Lambda authorizer."""
+    """The part of the handshake that carries the Lambda authorizer's token: a header or a query parameter."""
     token_name: str = "Authorization"  # noqa: S105  the name of a header
     """The header or query parameter with the token."""
 
@@ -207,7 +210,7 @@ class Shape:
         )
 
     def describe_publish(self) -> str:
-        """Return how events are published, for the manifest."""
+        """Return a description of how events are published, for the manifest."""
         if self.form == "connections":
             return (
                 "by the harness itself: a POST to @connections for each event, to the one connection that subscribed"

@@ -84,12 +84,12 @@ class BearerToken:
 
 
 def subscribe_body(channel: str) -> bytes:
-    """Return the body that the signature of a subscribe covers (seen on AWS)."""
+    """Return the body that the signature of a subscribe must cover (observed on AWS)."""
     return msgspec.json.encode({"channel": channel})
 
 
 def publish_body(channel: str, events: list[str]) -> bytes:
-    """Return the body that the signature of a publish covers (seen on AWS).
+    """Return the body that the signature of a publish must cover (observed on AWS).
 
     It is compact JSON with the channel first, and each event is a string.
     """

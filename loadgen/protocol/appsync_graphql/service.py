@@ -50,15 +50,15 @@ class AppSyncGraphql(RealtimeService):
         self._event_at = ("data", *endpoints.operations.event_at)
         when, at = {"/type": "data"}, {"id": "/id", "event": "/".join(("", "payload", *self._event_at))}
         found, parts = quick(when, at), json_parts(when, at)
-        # Neither is None: `quick` and `json_parts` support JSON pointers that consist of GraphQL names, which are
-        # never numbers and contain no '/' or '~'.
+        # The results cannot be None: `quick` and `json_parts` support all JSON pointers made of GraphQL names, which
+        # are never numbers and contain no '/' or '~'.
         assert found is not None
         assert parts is not None
         self.quick: Quick = found
         self.template: native.Template | None = native.Template("json", parts) if native.available else None
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return a credential that signs this API's paths; keys and tokens sign nothing."""
+        """Return the credential; an IAM signature is changed to sign this API's paths."""
         if isinstance(credential, ApiKey | BearerToken):
             return credential
         # Imported late, as it loads botocore, which other credentials do not need.
@@ -72,7 +72,7 @@ class AppSyncGraphql(RealtimeService):
         return normalise(channel)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the handshake, with the authorization as a second subprotocol or in the query."""
+        """Return the handshake, with the authorization as a second subprotocol or in the URL's query."""
         return self._handshake_by(self._handshake_with)
 
     def _handshake_with(self, headers: dict[str, str]) -> Handshake:
@@ -86,7 +86,7 @@ class AppSyncGraphql(RealtimeService):
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> GraphqlSession:
-        """Return a new session; the name is not used."""
+        """Return a new session; ``name``, which in other protocols identifies the connection, is not used."""
         return GraphqlSession(self, handler)
 
     def start(self, subscription_id: str, channel: str) -> bytes:
@@ -129,5 +129,5 @@ class AppSyncGraphql(RealtimeService):
         return _ACCEPTED
 
     def channel_for(self, pattern: str) -> str:
-        """Return the pattern, which is a channel: there are no wildcards."""
+        """Return the pattern unchanged: without wildcards every pattern is a channel."""
         return pattern

@@ -52,7 +52,7 @@ class Exchange:
 class Step:
     """One step of the opening: a frame to send or a message to wait for.
 
-    A client with a login sends ``with_login`` instead of ``send``, unless it is None.
+    A client with a login sends ``with_login`` if that is given, else ``send`` like all other clients.
     """
 
     send: Written = None
@@ -72,8 +72,9 @@ class Reply:
 class Delivery:
     """The pattern of a delivery, and the value that names its subscription.
 
-    ``identity`` is None if a connection has only one subscription. ``when`` and ``at`` are the JSON pointers of the
-    pattern, for `patterns.quick`; empty if messages are not JSON.
+    ``identity`` is None if a connection has only one subscription. ``when`` maps JSON pointers to the values that a
+    delivery must have there. ``at`` maps names of the delivery's values to their pointers. Both are empty if messages
+    are not JSON; `patterns.quick` uses them.
     """
 
     pattern: Pattern
@@ -118,7 +119,7 @@ class EventNames:
 
 @dataclass(frozen=True, slots=True)
 class StampedForm:
-    """The templates of messages with the stamp in a header outside the event; see `generic.stamped`."""
+    """Templates of messages that carry the stamp in a header, not in the event; see `generic.stamped`."""
 
     head: str
     send: str
@@ -161,7 +162,7 @@ class Description:
     login: frozenset[str] = frozenset()
     #: True if every client needs a login.
     login_needed: bool = False
-    #: True if messages of the opening send the login.
+    #: True if the messages that open a connection contain the login.
     login_in_opening: bool = False
 
     @property

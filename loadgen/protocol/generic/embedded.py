@@ -30,7 +30,7 @@ class Where(Enum):
 
 
 class Place(NamedTuple):
-    """A placeholder of a text and its surroundings."""
+    """A placeholder in a text, and the text next to it, which decides how the value must be escaped."""
 
     name: str
     of_environment: bool

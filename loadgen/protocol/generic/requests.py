@@ -16,7 +16,7 @@ class Request(NamedTuple):
 
 
 class Requests:
-    """Numbers requests, and finds the request of an answer: by a value in the answer, or by the order of requests."""
+    """Numbers requests, and matches each answer to its request by a value in the answer or by the order of requests."""
 
     __slots__ = ("_awaited", "_number", "_queues")
 
@@ -49,7 +49,10 @@ class Requests:
 
 
 class Routes:
-    """Finds a delivery's subscription by its id, channel or number, or takes the only one if deliveries name none."""
+    """Finds the subscription of a delivery by the id, channel or number in it.
+
+    If deliveries contain none of these, the connection has a single subscription, `only`.
+    """
 
     __slots__ = ("by_channel", "by_number", "only")
 

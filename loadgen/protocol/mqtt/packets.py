@@ -11,7 +11,8 @@ import mqtt5
 
 _PUBLISH: Final = 3
 _LENGTH_BYTES_MAX: Final = 4
-#: Bytes before the properties, by packet type (MQTT 5, chapter 3). A PUBLISH has its topic there and is not listed.
+#: Bytes between header and properties, by packet type (MQTT 5, chapter 3). PUBLISH is left out: its topic varies in
+#: length.
 _BEFORE_PROPERTIES: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1, 15: 1}
 #: Types of packets that only a client sends. The codec reads their texts, so they are checked too.
 _CONNECT: Final = 1
@@ -46,7 +47,7 @@ Read = Callable[[memoryview], tuple[mqtt5.Packet, int]]
 
 
 def fixed_header(view: memoryview) -> tuple[int, int]:
-    """Return the size of the fixed header of the packet that begins here, and the size of the packet (MQTT 5, 2.1).
+    """Return (size of the fixed header, size of the packet) of the packet at the start of ``view`` (MQTT 5, 2.1).
 
     Raises:
         IndexError: the header is incomplete.
@@ -72,7 +73,7 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
     try:
         begin, size = fixed_header(view)
     except (IndexError, ValueError):
-        # Let the codec raise its own error; it reads no text in this case.
+        # Let the codec raise its own error: with an invalid header it reads no text, so it cannot panic.
         return mqtt5.read(view)
     if size <= len(view) and not bytes(view[begin:size]).isascii():
         _demand_utf8(view, begin, size)
@@ -80,9 +81,10 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
 
 
 class PacketReader:
-    """Reads packets and explains errors; the sessions of a service share one.
+    """Reads packets and explains errors; all sessions of a service share one reader.
 
-    ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` where the codec would panic.
+    The default ``read`` reads MQTT 5. To read another version of MQTT, pass a function that raises
+    `UnreadablePacketError` for packets on which the codec, a library in Rust, would panic.
     """
 
     def __init__(self, read: Read = read_checked) -> None:
@@ -129,7 +131,7 @@ def _demand_utf8(view: memoryview, begin: int, size: int) -> None:
             _demand_text(view[begin + 2 : place], size)
         except UnreadablePacketError:
             _demand_texts_of(view, properties, size, topic=True)
-            # The codec must still check the rest of the packet: give it the packet with a readable topic.
+            # Let the codec check the rest of the packet: give it a copy with a readable topic.
             mqtt5.read(
                 memoryview(b"".join((view[: begin + 2], b"t" * (place - begin - 2), view[place:size])))
             )
@@ -160,8 +162,8 @@ def _demand_texts_of(view: memoryview, place: int, size: int, *, topic: bool = F
         UnreadablePacketError: a text is not UTF-8.
     """
     length, place = _variable(view[:size], place)
-    # Do as the codec: it reads every property that begins before the end of all properties, even if the property
-    # itself ends after that.
+    # Like the codec, read every property that begins within the declared length of all properties, even if the
+    # property itself ends after it.
     end = min(place + length, size)
     while place < end:
         identifier, place = view[place], place + 1
@@ -180,7 +182,7 @@ def _demand_texts_of(view: memoryview, place: int, size: int, *, topic: bool = F
 
 
 def _after_text(view: memoryview, place: int, size: int, *, topic: bool = False) -> int:
-    """Check the text at ``place`` and return where it ends, or ``size`` if the packet ends before it does.
+    """Check the text at ``place``; return the index after it, or ``size`` if the packet ends within the text.
 
     Raises:
         UnreadablePacketError: the text is not UTF-8.

@@ -12,7 +12,8 @@ from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError, fixed_header
 
-#: First bytes of acknowledgements. Those that report success are the same in both versions (MQTT 5, 2.1.2 and 2.1.3).
+#: First bytes of acknowledgements. An acknowledgement of success has the same bytes in MQTT 3.1.1 and MQTT 5
+#: (MQTT 5, 2.1.2 and 2.1.3).
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
 #: The flag in the first byte of a PUBLISH that is sent again (MQTT 5, 3.3.1.1).
 DUPLICATE: Final = 0x08
@@ -115,7 +116,7 @@ class Mqtt5:
         wanted = mqtt5.TopicFilter(
             topic_filter,
             max_qos=_QOS[qos],
-            # Without this option, the retain flag marks messages that were retained before, as in MQTT 3.1.1.
+            # With False, the retain flag marks only messages retained before the subscription, as in MQTT 3.1.1.
             retain_as_published=False,
             retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
         )
@@ -126,7 +127,7 @@ class Mqtt5:
         return mqtt5.UnsubscribePacket(packet_id, [topic_filter]).write()
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:
-        """Return the packet with the reason that its id is not found (MQTT 5, 3.6.2.1 and 3.7.2.1)."""
+        """Return a packet with the reason code "Packet Identifier not found" (MQTT 5, 3.6.2.1 and 3.7.2.1)."""
         return bytes((kind, 3, packet_id >> 8, packet_id & 0xFF, _PACKET_ID_NOT_FOUND))
 
 
@@ -139,7 +140,7 @@ class Mqtt311:
         self.reader = reader or PacketReader(read311)
 
     def connect(self, client_id: str, login: UserPassword | None, *, clean: bool, expiry_s: int) -> bytes:
-        """Return a CONNECT of level 4 (3.1.1, 3.1); the broker decides for how long it keeps a session."""
+        """Return a CONNECT (MQTT 3.1.1, 3.1); ``expiry_s`` has no effect: the broker sets the session's expiry."""
         flags = (0x02 if clean else 0) | (0xC0 if login else 0)
         content = (
             _text("MQTT") + bytes((4, flags)) + limits.KEEP_ALIVE_S.to_bytes(2, "big") + _text(client_id)
@@ -169,15 +170,15 @@ class Mqtt311:
         return _packet(0x30 | qos << 1 | retain, _text(topic) + numbered + payload)
 
     def subscribe(self, packet_id: int, topic_filter: str, *, qos: int, retained: bool) -> bytes:
-        """Return a SUBSCRIBE (3.1.1, 3.8); the broker sends retained messages in any case."""
+        """Return a SUBSCRIBE (MQTT 3.1.1, 3.8); ``retained`` has no effect: brokers always send retained messages."""
         return _packet(0x82, packet_id.to_bytes(2, "big") + _text(topic_filter) + bytes((qos,)))
 
     def unsubscribe(self, packet_id: int, topic_filter: str) -> bytes:
-        """Return an UNSUBSCRIBE (3.1.1, 3.10)."""
+        """Return an UNSUBSCRIBE (MQTT 3.1.1, 3.10)."""
         return _packet(0xA2, packet_id.to_bytes(2, "big") + _text(topic_filter))
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:
-        """Return the packet that would answer a known id: MQTT 3.1.1 has no reason code for an unknown one."""
+        """Return an acknowledgement of success: MQTT 3.1.1 has no reason code for an unknown packet id."""
         return acknowledgement(kind, packet_id)
 
 

@@ -30,8 +30,8 @@ from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
-#: Time limit for handing over the record after an ending signal. Container platforms kill the process 30 s after the
-#: signal by default.
+#: Time limit (s) for sending the record to the master after a signal to end, such as SIGTERM. By default, container
+#: platforms kill the process 30 s after the signal.
 LEAVE_PATIENCE_S: Final = 15.0
 #: Time (s) that a worker has to write what it has recorded after the process that forked it has ended.
 _ORPHAN_GRACE_S: Final = 0.7
@@ -39,7 +39,7 @@ _MASTER_INTERVAL_S: Final = 0.5
 
 
 class WorkerSide:
-    """Own the agent of a worker, or of a process that is master and worker.
+    """Hold the `Agent` of this process, which is a worker, or a master and worker at once.
 
     ``login_from`` says who chose the target's login, as the beginning of a sentence, or is None if this process's own
     command line did. ``separate`` is True if the master is another process, ``forked`` if the master forked this one.
@@ -76,7 +76,7 @@ class WorkerSide:
         self._spawn = spawn
         self._sleep = sleep
         self._now_s = now_s
-        #: The agent of the current or last run, or None if none has begun.
+        #: The `Agent` that executes the current run, or executed the last one; None before the first run.
         self.agent: Agent | None = None
         self._interrupts = 0
 
@@ -110,8 +110,8 @@ class WorkerSide:
             attach(self._environment, agent)
             limits.check_open_files(begin.sockets, 1)
             if self._separate:
-                # Only a separate worker checks its local ports here: a master that also plays clients has checked its
-                # own before.
+                # Only a worker in a separate process checks its local ports here. A process that is also the master
+                # has checked them before.
                 limits.check_local_ports(
                     agent.service.connect_url,
                     begin.websockets,
@@ -136,7 +136,7 @@ class WorkerSide:
         elif self.agent is not None:
             self.agent.receive(message)
 
-    # The following methods are greenlets that watch the master and the process that started this one.
+    # Each of the following methods runs in its own greenlet and watches the master or the parent process.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
         """End this worker's part in the run, and then this process, if the master falls silent.
@@ -174,10 +174,10 @@ class WorkerSide:
     # The following methods end this worker's part or the process.
 
     def on_interrupt(self) -> None:
-        """Handle Ctrl-C or another ending signal.
+        """Handle Ctrl-C or another signal to end.
 
-        A worker that the master has forked asks the master to end the run; any other leaves the run. The third signal
-        kills the process.
+        A worker that the master has forked asks the master to end the run. Any other worker sends its record to the
+        master and exits. The third signal ends the process at once.
         """
         self._interrupts += 1
         if self.finished:
@@ -196,7 +196,7 @@ class WorkerSide:
         self._this_process.exit(ExitCode.INTERRUPTED)
 
     def close(self) -> None:
-        """Hand over the record of a run that is not over, and set the exit code of a separate worker."""
+        """Set the exit code of this process; if a run is under way, wait until its record has been handed over."""
         # Locust would exit with 1 if a publish failed, but the master decides how the run went.
         self._environment.process_exit_code = int(ExitCode.PASSED)
         agent = self.current

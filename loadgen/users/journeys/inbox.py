@@ -1,4 +1,4 @@
-"""The deliveries of a journey: kept until its code waits for them, and passed to the callbacks of its feeds."""
+"""The deliveries of a journey: keep them until its code waits for them, and call the callbacks of its subscriptions."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _LOOK_S: Final = 1.0
 
 
 class Inbox:
-    """The deliveries of all feeds of one journey.
+    """The deliveries of all feeds (subscriptions) of one journey.
 
     ``call`` is called with each delivery of a feed that has a callback, in a separate greenlet. ``check`` is called
     about once a second while the journey waits, and ends the wait by raising an error.
@@ -63,7 +63,7 @@ class Inbox:
             self._backlog.changed.wait(min(left_s, _LOOK_S))
 
     def forget(self, feed: Feed) -> None:
-        """Drop the events of a feed that was given up."""
+        """Drop the waiting events of a subscription (``feed``) that the journey has given up."""
         self._backlog.forget(feed)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ class Link(Protocol):
 
     @property
     def connection(self) -> ClientConnection:
-        """The connection; see `JourneyClient.connect`."""
+        """The journey's current connection; see `JourneyClient.connect`."""
 
     def demand_login(self) -> None:
         """Raise a JourneyError if the client has no login."""

@@ -16,9 +16,10 @@ class Event(dict[str, Any]):
     """A received event without its stamp: the members of its JSON object."""
 
     def __init__(self, channel: str, text: str, cause: Cause | None = None) -> None:
-        """``channel`` is the subscribed channel or pattern; ``cause`` identifies this delivery.
+        """Decode ``text``; raises msgspec.MsgspecError if it is not a JSON object.
 
-        A reply to the event is recorded with this ``cause``. Raises msgspec.MsgspecError if ``text`` is no JSON object.
+        ``channel`` is the subscribed channel or pattern. ``cause`` identifies the delivery; it is recorded with each
+        reply to the event.
         """
         super().__init__(_decode(text, type=dict[str, Any]))
         self.pop(STAMP_KEY, None)

@@ -1,4 +1,4 @@
-"""Test the fit of clocks from pings with simulated clocks."""
+"""Test how well the relation of two clocks is fitted from pings: the clocks are simulated, so the truth is known."""
 
 import random
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Made:
 
     @property
     def beyond_ns(self) -> int:
-        """By how much the error of a corrected time exceeds the stated error, at most; negative if it never does."""
+        """The largest excess of a corrected time's true error over its stated error; negative if none exceeds it."""
         worker, master = np.array(self.truth, dtype=np.int64).T
         corrected = worker + self.fit.correction_ns(worker)
         return int((np.abs(corrected - master) - self.fit.error_ns_at(corrected)).max())
@@ -50,7 +50,7 @@ def made(
     steady: bool = True,
     same_kernel: bool = False,
 ) -> Made:
-    """Fit simulated pings, whose two ways take different random times.
+    """Fit simulated pings, whose way to the master and way back take different random times.
 
     Half way through the run, a clock steps by ``worker_step_ns`` or ``master_step_ns``, or the worker's
     machine freezes for ``frozen_ns``.
@@ -184,7 +184,7 @@ def test_a_machine_that_stood_still_clock_and_all_is_a_jump_of_the_steady_clocks
     assert jump.steady
     assert abs(jump.moved_ns - 230 * MS) < MS
     assert abs(jump.from_ns - (BOOT + 15 * SECOND)) < SECOND
-    # Ten seconds before and after the freeze, the error is as small as ever.
+    # Ten seconds before and after the freeze, the error is as small as without a freeze.
     at_ns = np.array([BOOT + 5 * SECOND, BOOT + 25 * SECOND])
     assert (found.fit.error_ns_at(at_ns) < MS).all()
 
@@ -192,7 +192,7 @@ def test_a_machine_that_stood_still_clock_and_all_is_a_jump_of_the_steady_clocks
 def test_a_slew_of_one_clock_there_and_back_is_followed() -> None:
     row = clock_coverage.cover("triangle", 50, alone=False, seed=3)
     assert row.outside == 0
-    # The offset is up to 4 ms off a straight line, yet it is known as well as round trips allow.
+    # The offset departs from a straight line by up to 4 ms, yet the fit's error is as small as the round trips allow.
     assert row.ratio(90) < 1.0
 
 
@@ -278,8 +278,8 @@ def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
     sent = np.arange(5, dtype=np.int64) * SECOND
     for early, late in ((-1, 0), (0, 1)):
         off = np.array([0, 0, 1, 0, 0])
-        # The ping was received before it was sent, or answered after the answer was back. Equal times are
-        # possible.
+        # In the first case the master receives a ping before the worker sends it. In the second case the master answers
+        # after the worker has the answer. Equal times do not contradict a shared clock.
         pings = Pings(sent, sent + early * off, sent + 10 + late * off, sent + 10)
         assert not clocks.fit(1, True, pings).shared
         assert clocks.fit(1, True, Pings(sent, sent, sent + 10, sent + 10)).shared
@@ -289,7 +289,7 @@ def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
 def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
     """Return a clock from nodes of (time, low, high, estimate).
 
-    Times count from 1000 ns, and the clock is 50 ns behind the master's plus the node's estimate.
+    Times count from 1000 ns. At a node the clock is 50 ns plus the node's estimate behind the master's clock.
     """
     at, low, high, estimate = np.array(nodes, dtype=np.float64).T
     return ClockFit(1, False, 9, 50, 0.0, 99, curve=Curve(at, low, high, estimate, 1000, 50))
@@ -298,7 +298,7 @@ def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
 def test_the_error_at_a_corrected_time_is_interpolated_and_rounded_up() -> None:
     fit = known((0, -10, 10, 0), (1000, -20, 30, 0), (2000, -10, 10, 0))
     assert fit.correction_ns(np.array([1000, 2000])).tolist() == [50, 50]
-    # The error is interpolated between 10 and 30, plus one for rounding.
+    # The errors are 10 and 30 ns at the nodes, interpolated in between, and 1 ns more everywhere for rounding.
     found = fit.error_ns_at(np.array([1050, 1550, 2050, 2550, 3050])).tolist()
     assert found == [11, 21, 31, 21, 11]
     beyond = fit.error_ns_at(np.array([0, 9_000])).tolist()
@@ -306,7 +306,7 @@ def test_the_error_at_a_corrected_time_is_interpolated_and_rounded_up() -> None:
 
 
 def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of_them() -> None:
-    # The correction drops by 1000 ns in 1000 ns, so all these times have the same corrected time.
+    # From 1000 to 2000 ns the correction drops by 1000 ns, so all worker times in between have one corrected time.
     fit = known(
         (0, -10, 10, 0),
         (1000, -10, 10, 0),
@@ -315,7 +315,8 @@ def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of
         (3000, -1010, -990, -1000),
     )
     shown = fit.error_ns_at(np.array([1050 + 200, 1050 + 1000, 1050 + 1500, 1050 + 1900])).tolist()
-    # Around the corrected time that several times share, the error grows from 10 to 700 ns and shrinks again.
+    # Several of the worker's times map to one corrected time: towards it the error grows from 10 to 700 ns, and after
+    # it the error shrinks again.
     assert shown == [pytest.approx(149, abs=2), 701, 701, pytest.approx(149, abs=2)]
 
 

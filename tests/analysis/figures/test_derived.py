@@ -51,7 +51,7 @@ def test_the_tables_of_the_sample_are_those_that_pandas_would_write(tmp_path: Pa
 
 
 def test_they_read_as_the_files_that_pandas_has_written(tmp_path: Path) -> None:
-    # The sample's tables were written by pandas, in an earlier version of this module.
+    # The tables in the sample run's folder were written with pandas, by an earlier version of `derived`.
     for name, table in derived.tables(analysis.load(SAMPLE)).items():
         pq.write_table(table, tmp_path / "now.parquet")
         now, before = pd.read_parquet(tmp_path / "now.parquet"), pd.read_parquet(SAMPLE / f"{name}.parquet")
@@ -81,7 +81,7 @@ def test_whatever_was_lost_the_tables_are_those_that_pandas_would_write(situatio
     ("channels", "codes"), [(0, pa.int8()), (126, pa.int8()), (127, pa.int16()), (32_767, pa.int32())]
 )
 def test_channels_are_numbered_as_pandas_numbers_its_categories(channels: int, codes: pa.DataType) -> None:
-    # The tables have no rows: only the number of channels matters here.
+    # Empty the table's rows: the numbers' type depends only on the number of channels.
     rows = Fanout.of(settled_of(SAMPLE).whole)
     few = {name: getattr(rows, name)[:0] for name in ("publisher", "sequence", "channel", "intended_ns")}
     few |= {name: getattr(rows, name)[:0] for name in ("expected", "arrived")}

@@ -1,4 +1,4 @@
-"""Test the ledger of shared subscriptions, where one member gets each event, and of kept sessions."""
+"""Test the ledger of shared subscriptions (one member gets each event) and of sessions that outlive a connection."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ def published(*offsets_ms: float) -> list[Row]:
 
 
 def in_sql(folder: Path) -> dict[str, Any]:
-    """Return the figures computed by SQL, which must equal the ledger's wherever SQL computes them."""
+    """Return the ledger's figures as SQL computes them independently, or an empty dict if SQL cannot handle the run."""
     run = analysis.load(folder)
     assert run.measure is not None
     # Run only the part of `independent.figures` that counts deliveries; the rest takes twice as long.
@@ -187,7 +187,7 @@ def test_a_gap_of_all_members_is_that_of_the_one_that_should_have_been_there(
 
 
 INTENTS = st.sampled_from([None, "drop 0", "leave", "unsubscribe", "harness failure"])
-# Made once: hypothesis examines each strategy that it has not seen before.
+# Make each strategy only once, since Hypothesis spends time to examine every new one.
 _TIMES = st.lists(st.integers(1, 900), min_size=1, max_size=12)
 _GROUPS, _SESSIONS = (
     st.sampled_from(["team", "other", None]),
@@ -200,7 +200,10 @@ _MEMBERS, _LIVES, _STARTS, _ENDS, _WAITS, _GAPS, _DELAYS, _THIRDS = (
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """Draw events, subscriptions that come and go, in two groups of members or in none, and some of the deliveries."""
+    """Draw rows of events, subscriptions, connections and deliveries.
+
+    Subscriptions come and go. Each is a member of one of two groups or of none. Some deliveries are left out.
+    """
     events = published(*sorted(draw(_TIMES)))
     subscriptions: list[Row] = []
     connections: list[Row] = []

@@ -26,7 +26,8 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: Factor by which all times are stretched: the situations span one second, but runs are cut at whole seconds.
+#: Factor by which all times are stretched: the generated situations span only one second, and an analysis in pieces
+#: cuts runs at whole seconds.
 SLOWER = 10
 GATES = [
     "delivery.latency.p99 < 500ms",
@@ -138,7 +139,7 @@ def test_a_run_read_in_pieces_has_the_figures_of_the_run_read_at_once(
             cut = figures_of(folder)
     pd.testing.assert_frame_equal(cut.pop("seconds"), whole.pop("seconds"))
     if not same(cut, whole):
-        # `assert_equal` says where the figures differ, or passes if only their types do.
+        # `same` found a difference: let `assert_equal` say where it is; it passes if only types of figures differ.
         np.testing.assert_equal(cut, whole)
 
 

@@ -59,7 +59,8 @@ def test_where_all_receive_something_nothing_is_said(tmp_path: Path) -> None:
             " it",
         ),
         (
-            # The service's `*` may match a single level only, whatever probes show.
+            # The cause is found even if no readiness probe reached the subscription: the service's `*` may match a
+            # single level only.
             [asleep(0, "/default/*")],
             events("/default/a/b/c"),
             (),

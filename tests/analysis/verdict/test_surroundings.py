@@ -1,4 +1,4 @@
-"""Test findings on limits of containers, virtual machines and clouds: they come first, and forbid "valid"."""
+"""Test findings on limits of containers, VMs and clouds, which are listed first and make a run degraded or invalid."""
 
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def test_a_quota_that_holds_everything_back_is_named_with_its_size_beside_the_p9
         (0, 0, None),
         # One short stop in each second takes far less than 0.5 % of the time, so a p99 does not show it.
         (100_000, 1, None),
-        # The stops take more than 0.5 % of the time, but each is short compared with the p99.
+        # The stops take more than 0.5 % of the time, but each stop is short compared with the latency's p99.
         (8 * MS, 40, None),
         (8 * MS, 1, "degraded"),
         (30 * MS, 1, "invalid"),
@@ -160,7 +160,8 @@ def test_a_stall_that_is_longer_than_all_the_throttling_around_it_is_not_explain
     ("held_ns", "subject"), [(700 * MS, "throttling"), (100 * MS, "pause"), (0, "pause")]
 )
 def test_a_stop_that_a_quota_made_is_no_stop_by_somebody(tmp_path: Path, held_ns: int, subject: str) -> None:
-    # The quota has a long period: it stopped everything for 0.7 s, and no task waited for a CPU.
+    # The worker stood still for 0.7 s. The quota, which has a long period, is the cause only if it throttled the worker
+    # for that long.
     row = throttled(
         4.5, held_ns, 1, quota_periods=1, paused_ns=700 * MS, paused_until_ns=health(4.4)["time_ns"]
     )

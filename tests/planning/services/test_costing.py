@@ -57,7 +57,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("api-gateway", "data-out", (80, 80)),
         ("aws-iot-core:qos0", "service", (885, 885)),
         ("aws-iot-core:qos1", "service", (1601, 1601)),
-        # The fact sheet on prices leaves open whether data out is free or costs EC2's rates.
+        # No source says whether AWS IoT Core bills outgoing data: it is free or costs EC2's rates.
         ("aws-iot-core:qos0", "data-out", (0, 80)),
         ("ably:per-minute", "service", (2356, 2356)),
         ("ably:mau", "service", (2335, 2335)),
@@ -68,7 +68,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("azure-web-pubsub:standard-80", "service", (966, 1230)),
         ("cloudflare-durable-objects:hibernating", "service", (7, 7)),
         ("cloudflare-durable-objects:awake", "service", (145, 145)),
-        # The fact sheet on prices has 2,386 with data out, which is a separate part here.
+        # The fact sheet on prices says 2,386 for Supabase, including data out; here data out is a separate part.
         ("supabase", "service", (2307, 2307)),
         ("supabase", "data-out", (80, 80)),
         ("firebase", "service", (824, 971)),
@@ -141,7 +141,8 @@ def test_what_binds_first_in_the_worked_example() -> None:
 def test_headroom_ends_where_the_quota_does() -> None:
     api = by_label(costings(example(), "api-gateway"))["api-gateway"]
     room = {each.axis: each for each in api.headrooms}
-    # At k times the rate, 10·k publishes and 1,000·k deliveries a second use up the quota of 10,000 calls a second.
+    # The example has 10 publishes and 1,000 deliveries a second. The quota of 10,000 calls a second is used up at
+    # 10,000 / 1,010 times this rate.
     assert room["rate"].factor == pytest.approx(10_000 / 1_010, rel=1e-6)
     assert room["fan-out"].factor == pytest.approx(9_990 / 1_000, rel=1e-6)
     assert room["payload"].factor == pytest.approx(128, rel=1e-6)
@@ -200,7 +201,7 @@ def test_an_unknown_fan_out_is_unknown_everywhere() -> None:
             continue  # deliveries are free with this offer
         assert costing.month.usd().high is None, costing.label
     events = by_label(costings(unknown))["appsync-events"]
-    # Publishes, connects, subscribes and connection-minutes are known, so their cost is a lower bound.
+    # Publishes, connects, subscribes and connection-minutes are known, so their cost is a lower bound on the total.
     assert events.month.usd().low == Fraction(8_640_000 + 600_000, 1_000_000) + Fraction(1152, 100)
 
 
@@ -251,7 +252,8 @@ def test_appsync_events_costs_what_the_plan_of_it_alone_says(name: str) -> None:
     assert events.run is not None
     usd = events.run.usd("service")
     assert float(usd.low or 0) == pytest.approx(alone.cost.bill["total"], rel=1e-6)
-    # The run is short, so its plan counts few keep-alives. The costing counts them by the minute, which gives more.
+    # The plan of a short run counts only few keep-alives. The comparison of services counts one per connection-minute,
+    # which gives more.
     assert float(usd.high or 0) >= alone.cost.bill["total"] + alone.cost.bill["unclear"] - 1e-9
 
 
@@ -296,7 +298,7 @@ def test_what_users_tasks_send_is_unknown() -> None:
         assert all(use.asked is None for use in costing.uses if use.name != "connection_seconds"), (
             costing.label
         )
-    # The plan's fee is known, so it is the lower bound.
+    # The fee of Supabase's plan, 25 dollars a month, is known even if the usage is not, so it is the lower bound.
     assert by_label(costings(load_))["supabase"].month.usd() == Span(Fraction(25), None)
 
 

@@ -27,7 +27,7 @@ def test_every_value_has_a_source_and_a_certainty(name: str) -> None:
     for fact in facts:
         assert fact.source
         assert fact.certainty
-    # Each price in the file is used by a line, and each line by an offer.
+    # Each price is used by a line of the bill or by a capacity, and each line, plan and capacity by an offer.
     used = {line.price for line in service.lines.values()} | {
         each.price for each in service.capacities.values()
     }

@@ -95,7 +95,7 @@ def test_an_answer_to_nothing_and_a_role_that_nobody_asked_for_change_nothing(si
     assert not waiting[0].ready()
     site.users.on_grant(Grant(request=request, granted={"unknown": [2]}))
     assert numbers(waiting) == [None]
-    # The same answer arrives a second time, too late.
+    # A second answer to the same request arrives too late: the first one has ended the wait.
     site.users.on_grant(Grant(request=request, granted={READER: [1]}))
     assert numbers(waiting) == [None]
 

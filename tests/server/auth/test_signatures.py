@@ -70,11 +70,11 @@ def refused(fields: Mapping[str, str], body: bytes = SUBSCRIBE, **options: Any) 
 class Client:
     """How a client makes the `authorization` of a frame, or the headers of a request."""
 
-    #: Headers that it signs besides COMMON and `host`; the value None stands for the length of the body.
+    #: Headers that the client signs besides COMMON and `host`; the value None stands for the length of the body.
     signs: Mapping[str, str | None] = field(default_factory=dict)
-    #: Signed headers that it does not send.
+    #: Signed headers that the client does not send.
     leaves_out: tuple[str, ...] = ()
-    #: The host that it signs, and the host that it sends (None: the same).
+    #: The host that the client signs, and the host that it sends (None: the same).
     host: str = HOST
     sends_host: str | None = None
     session: str | None = None

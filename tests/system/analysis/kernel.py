@@ -1,4 +1,4 @@
-"""One kernel for many notebooks, because starting a kernel takes five times as long as a notebook."""
+"""Run many notebooks in one kernel: starting a kernel takes five times as long as running a notebook."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

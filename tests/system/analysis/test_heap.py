@@ -31,5 +31,5 @@ def test_freed_memory_is_used_again() -> None:
     kept, backend = of("kept")
     returned, _ = of("returned")
     assert backend == "system"
-    # Without the setting, each array causes a page fault for each page, or for each huge page.
+    # If freed memory returns to the system, each new array causes a page fault for each of its pages or huge pages.
     assert kept < 20 < returned

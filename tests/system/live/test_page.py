@@ -27,7 +27,7 @@ SUMMARY: dict[str, Any] = json.loads((REPO / "results" / "sample" / "summary.jso
         {"gate": gate, "kind": kind, "value": value, "status": status} for gate, kind, value, status in GATES
     ]
 }
-#: A report whose script tries what a malicious one would.
+#: A report with a malicious script: it reads the cookies and requests `/stop`.
 REPORT = """<!doctype html><title>the report</title><p id=said></p><script>
 const said = [window.origin];
 try { said.push(document.cookie); } catch (error) { said.push(error.name); }
@@ -103,7 +103,7 @@ def test_the_tab_shows_gaps_where_nothing_is_known(browser: Browser, url: str) -
         for title in ("Fan-out latency", "CPU", "The generator"):
             drawn = lines(page, title)
             assert drawn
-            # Each line has two parts, before and after the silence, and is not drawn through it.
+            # Each plotted line has two separate parts: nothing is drawn for the seconds without data in between.
             assert {line.count("M") for line in drawn} == {2}, title
         (deliveries_due, arrived) = lines(page, "Deliveries")
         assert (deliveries_due.count("M"), arrived.count("M")) == (1, 2)

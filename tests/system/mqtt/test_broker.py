@@ -1,4 +1,4 @@
-"""Test the conversation with a real broker over every transport and with every login."""
+"""Test MQTT clients against a real broker, with every transport and every kind of login."""
 
 import socket
 import sys
@@ -105,7 +105,7 @@ def test_a_user_with_a_password_is_let_in_and_others_are_told_why_not(
 def test_a_client_certificate_is_a_login(trusting: Broker) -> None:
     auth = f"certificate:{trusting.certificate}:{trusting.key}"
     client_of(trusting.with_certificate, auth)[0].close()
-    # Without a certificate: in TLS 1.3 the server refuses only after its own handshake.
+    # Connect without a certificate. In TLS 1.3 the client's handshake succeeds before the server refuses.
     with pytest.raises(TransportError, match=r"TLS failed|closed the connection"):
         client_of(trusting.with_certificate)
     with pytest.raises(
@@ -133,7 +133,7 @@ def test_what_is_no_broker_is_told_as_such() -> None:
 
 def test_a_broker_that_goes_away_ends_the_connection(broker: Broker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # The thread sends a CONNACK and then closes the connection.
+        # The thread plays a broker: it answers CONNECT by a CONNACK and then closes the connection.
         thread = threading.Thread(target=_answer, args=(listener, b"\x20\x03\x00\x00\x00"))
         thread.start()
         client, _ = client_of(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")

@@ -107,7 +107,7 @@ gates: []
     subscriptions = pd.read_parquet(folder / "subscriptions.parquet")
     assert not subscriptions.duplicated(["subscription", "life", "turn"]).any()
     assert subscriptions[subscriptions["group"] == "movers"]["turn"].max() >= 2
-    # Events that arrived after their client had unsubscribed still had the id of a known subscription.
+    # Events that arrive after the unsubscribe carry the ended subscription's id, which the client still knows.
     assert summary["workers"]["unknown_subscription"] == 0
     assert "subscriptions were given up" in said
     # Two of twenty clients read a twentieth of the data sent to them. The time for which that data waits to

@@ -62,12 +62,13 @@ def test_a_gate_ends_a_run_early_and_what_was_recorded_is_kept(tmp_path: Path) -
     summary = expect_by_verdict(done, folder)
     assert done.code == 1, done.said
     assert summary["status"] == "aborted"
-    # A window in which the machine was too busy does not decide; the next one fails as well.
+    # The reason may name any window of 2 s: one in which the machine was too busy decides nothing, and the next one
+    # fails as well.
     assert re.search(r"did not hold from \d+ s to \d+ s of the measurement", summary["reason"]), summary[
         "reason"
     ]
     assert 2 <= summary["measured_seconds"] < 100
     expect_gates(summary, "failed")
     assert summary["ledger"]["delivered"] > 0
-    # An invalid run prints first that it is invalid.
+    # The output says that the run ended early; for an invalid run it may only say that the run is invalid.
     assert "(ended early)" in done.out or summary["verdict"]["kind"] == "invalid"

@@ -1,4 +1,4 @@
-"""Test whole runs with real payloads: handlers that rewrite, drop and forbid, and stamps in headers."""
+"""Test whole runs with real payloads: with handlers that rewrite, drop or refuse events, and with stamps in headers."""
 
 import base64
 import json
@@ -186,7 +186,7 @@ def check_frames(folder: Path, target: str, stamp: str) -> None:
     cameras = sent[sent["channel"] != "/cam/text"]
     assert set(cameras["channel"]) == set(sizes)
     assert (cameras["bytes"] == cameras["channel"].astype(str).map(sizes)).all()
-    # The stamps of echoes are in the same place.
+    # The generator's echo events carry their stamps in headers too, so the worker recognises them as its own.
     [worker] = analysis.load(record).manifest["workers"]
     assert worker["echo"]["returned"] > 5
     assert worker["foreign"] == 0

@@ -48,7 +48,7 @@ def _write(tmp_path: Path, users: str, gates: str) -> None:
 
 def run(service: Service, tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
     _write(tmp_path, users, gates)
-    # Locust's default port for workers is the same for all runs at the same time, so use another.
+    # Runs at the same time would all use Locust's default port for workers, so choose a free one.
     port = str(free_port())
     command = [
         *(
@@ -105,7 +105,7 @@ def prepare(environment, **_):
 def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     when: str, processes: int, tmp_path: Path, service: Service
 ) -> None:
-    """With one process a listener raises too: that is reported separately and also invalidates the run."""
+    """With one process a listener raises as well; that failure is reported separately and also invalidates the run."""
     users = THIRD.format(when=when) + (LISTENER if processes == 1 else "")
     done = run(service, tmp_path, users, *(["--processes", "2"] if processes == 2 else []))
     assert done.code == 3, done.said
@@ -125,8 +125,7 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert len(mistakes) == processes
     for told in mistakes:
         assert told["reason"].endswith("payload() at users.py:19: ValueError: no third row")
-    # Each process prints the sentence once while it runs. The final output begins with the failure of user
-    # code.
+    # Each process prints the error of payload() once during the run. The final output reports it as the first finding.
     assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
     assert "Invalid: your code failed" in done.out
     assert "Traceback" not in done.said
@@ -141,7 +140,7 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert sum(failure["count"] for failure in failures) == failed + (1 if processes == 1 else 0)
     assert status["unmade"] == failed
     assert set(status) == {"accepted", "unmade"}
-    # All events that were made were sent, even after a failed one.
+    # Only the events whose payload() failed are missing; the events after them were sent.
     assert failed == (10 if when == "==" else 92 - 20)
     assert set(events.loc[events["status"] == "unmade", "error"]) == {"payload() failed at users.py:19"}
     assert summary["ledger"]["lost"] == summary["ledger"]["duplicates"] == 0

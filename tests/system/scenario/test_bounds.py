@@ -17,7 +17,7 @@ def test_the_command_ends_with_2(tmp_path: Path, option: str) -> None:
     value = f"clients.readers.count={deep}" if option == "--set" else str(path)
     more = ["--target", "http://127.0.0.1:9/event"] if option == "--auth" else []
     arguments = ("plan" if option == "--prices" else "run", "comments", option, value, *more)
-    # `--set` and `--prices` are read before any process is started.
+    # The command reads `--set` and `--prices` before it starts a process, so it can run in this process here.
     finished = here(*arguments, env={}) if option in ("--set", "--prices") else loadgen(*arguments)
     assert finished.code == 2, finished.said
     assert "Traceback" not in finished.err

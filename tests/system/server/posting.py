@@ -24,7 +24,7 @@ def post_body(
     headers: Mapping[str, str] | None = None,
     **options: Any,
 ) -> httpx.Response:
-    """Post a body, encoded as JSON unless it is bytes; the default key is the server's own."""
+    """Post a body, encoded as JSON unless it is bytes; ``key`` defaults to the API key of the server, ``api``."""
     content = body if isinstance(body, bytes) else json.dumps(body)
     its = {"x-api-key": key or api.api_key, **(headers or {})}
     return httpx.post(api.http_url, content=content, headers=its, **options)

@@ -32,7 +32,8 @@ from tests.websocket.cases import (
 )
 
 PATIENCE_S = 20.0
-#: Violations that aiohttp accepts: missing masks, and a new message after an empty first fragment.
+#: Violations that aiohttp accepts: frames without a mask, and a message that begins before another one has ended, if
+#: that one's first fragment was empty.
 LET_PASS = {
     *(f"{name} with the wrong masking" for name in ("text", "binary", "ping", "close")),
     *(
@@ -70,7 +71,7 @@ class Peer:
             for part in parts:
                 self.socket.sendall(part)
         except OSError:
-            # The server has failed the connection before it had read all data.
+            # The server ended the connection because of a violation, before it had read everything.
             return
 
     def hear_until(self, opcode: int, payload: bytes | None = None) -> None:
@@ -114,7 +115,7 @@ def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], 
         else:
             peer.hear_until(CLOSE)
             if case.fails:
-                # The side that fails the connection also closes it (RFC 6455, 7.1.7).
+                # After a violation the server closes the connection (RFC 6455, 7.1.7); answer its close frame.
                 peer.send([Frame(CLOSE, b"\x03\xe8").bytes(masked=True)])
             peer.hear_until(-1)
             assert peer.ended
@@ -134,7 +135,7 @@ def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], 
     "case", [case for case in CASES if case.name in LET_PASS], ids=lambda case: case.name
 )
 def test_what_aiohttp_lets_pass_harms_no_later_message(server: Announcement, case: Case) -> None:
-    """If this fails, aiohttp now rejects the frames, and the case belongs to the test above."""
+    """A failure means that aiohttp now rejects the frames: then remove the case from `LET_PASS`."""
     peer = Peer(server)
     with peer.socket:
         peer.send(stream(case, masked=True))
@@ -162,7 +163,7 @@ def test_a_text_comes_back_as_it_was_sent(server: Announcement, name: str) -> No
     peer = Peer(server)
     with peer.socket:
         peer.send([Frame(TEXT, json.dumps(subscribe).encode()).bytes(masked=True)])
-        # The text is also divided within characters.
+        # Send each byte in its own frame, so characters of several bytes are split between frames.
         pieces = [written[at : at + 1] for at in range(len(written))]
         peer.send([frame.bytes(masked=True) for frame in fragments(TEXT, pieces)])
         peer.send([Frame(PING, _END).bytes(masked=True)])

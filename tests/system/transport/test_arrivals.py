@@ -72,14 +72,14 @@ class Lines:
 
 @dataclass(frozen=True)
 class Seen:
-    """For each delivery, the recorded arrival and its uncertainty, and the bounds from the packet capture."""
+    """The recorded arrival of each delivery, its uncertainty, and bounds on the true arrival by the packet capture."""
 
     arrival_ns: Ints
     uncertain_ns: Ints
     before_ns: Ints
     after_ns: Ints
-    #: True if a delivery was surely read alone: it arrived after the previous delivery was read, and it was
-    #: read before the next one arrived.
+    #: True if a read certainly contained this delivery alone: it arrived after the previous delivery was read, and it
+    #: was read before the next one arrived.
     alone: npt.NDArray[np.bool_]
 
     @property
@@ -88,13 +88,13 @@ class Seen:
         return int(np.count_nonzero(self.uncertain_ns == 0))
 
     def outside_ns(self) -> Ints:
-        """Return by how much each interval misses that of the capture, in ns; negative if they overlap."""
+        """Return the distance (ns) of each recorded interval from the packet capture's; negative if they overlap."""
         too_late = self.arrival_ns - self.uncertain_ns - self.after_ns
         outside_ns: Ints = np.maximum(too_late, self.before_ns - self.arrival_ns)
         return outside_ns
 
     def said(self) -> str:
-        """Return a line about these arrivals for the test's output."""
+        """Return a line for the test's output: count and precision of the recorded arrival times."""
         shifted_us = (self.arrival_ns - self.after_ns).max() / 1e3
         wide_us = np.sort(self.uncertain_ns[self.uncertain_ns > 0] / 1e3)
         widths = ""
@@ -135,7 +135,7 @@ def receive(
     busy: int = 0,
     bytes_per_s: float | None = None,
 ) -> Seen:
-    """Receive the ordered deliveries over one of the paths, and capture their packets."""
+    """Receive the deliveries of ``order`` in native code or Python (``path``), and capture their packets."""
     monkeypatch.setattr(native, "available", path == "native")
     pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
@@ -222,7 +222,7 @@ def check(seen: Seen) -> None:
 
 
 def check_alone(seen: Seen) -> None:
-    """Assert that deliveries which were read alone are exact, nearly all unless the machine is busy."""
+    """Assert that some deliveries (nearly all, unless the machine is busy) were read alone and are exact."""
     assert seen.alone.any()
     assert (seen.uncertain_ns[seen.alone] == 0).all()
 
@@ -248,10 +248,10 @@ def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
     check(seen)
     late_ns = seen.arrival_ns - seen.after_ns
     if path == "python":
-        # Without their uncertainty, some arrivals would be more than a millisecond too late.
+        # Some recorded arrivals are more than a millisecond too late, so the check needs their stated uncertainty.
         assert late_ns.max() > 1_000_000
     else:
-        # The native path's thread reads while Python is slow.
+        # The native receive thread reads on while Python is slow, so most stamps are not late.
         assert np.median(late_ns) < 1_000_000
 
 

@@ -58,7 +58,7 @@ def test_a_channel_given_up_is_asked_for_again_only_in_the_same_life() -> None:
     feeds.spare(feed, 1, again)
     same, again = feeds.plan_for("/default/a", 2)
     assert (same, again) == (feed.plan, None)
-    # That subscription is in use again, so a second feed of its channel gets another number.
+    # The subscription of the first feed is in use again, so a second feed of the channel gets another number.
     assert feeds.plan_for("/default/a", 2)[0].number == 107
 
 
