@@ -20,8 +20,8 @@ def require() -> None:
     """Check that PDF files can be made here, before work begins.
 
     Raises:
-        ExtraMissingError: the extra `pdf` or the system library Pango is missing; the sentence says what to install,
-            and what to do without it.
+        ExtraMissingError: the extra `pdf` or the system library Pango is missing; the error says what to install, and
+            what to do without it.
     """
     try:
         extras.require("pdf", "a PDF")

@@ -18,8 +18,8 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 #: A TLS session to resume, by either of the two implementations of TLS: `Tls` or `NativeTls`.
 Session = ssl.SSLSession | native.TlsSession
 
-#: When the kept session is this old (s), it is replaced by the session of a connection that has resumed it; servers
-#: keep sessions for minutes to hours.
+#: Age (s) from which the stored session is replaced by that of a connection that has resumed it. Servers keep sessions
+#: for minutes to hours.
 _SESSION_FRESH_S = 60.0
 
 
@@ -149,7 +149,7 @@ class Tls:
         return self._outgoing.read() if self._outgoing.pending else b""
 
     def is_between_records(self) -> bool:
-        """Return True if nothing is left to decrypt, so that the native poller may decrypt from here on."""
+        """Return True if no received bytes remain to be decrypted, so that the native poller may take over."""
         return self._records.reached and not self._incoming.pending and not self._inner.pending()
 
     def ends(self) -> TlsEnds:

@@ -235,7 +235,7 @@ def test_a_reply_may_take_a_column_of_the_responders_own_row(tmp_path: Path) -> 
     assert plan.channel(7, "{}") == "/default/south/7"
     # The plan of costs knows only the number of rows, not their values.
     assert {load.name: load for load in planned(run)[2]}["assistants"].events == pytest.approx(1_200)
-    # Too few rows are reported before a run begins.
+    # A file with fewer rows than the group has clients is an error, which is reported before a run begins.
     path.write_text(path.read_text().replace("count: 2", "count: 3"))
     with pytest.raises(ScenarioError, match=r"is 3, and desks.csv has 2 rows"):
         run_of(str(path))

@@ -78,7 +78,7 @@ class EchoLane:
         return self._returned
 
     def start(self) -> None:
-        """Connect and publish in a greenlet; do nothing if the plan refuses the lane."""
+        """Connect and publish in a greenlet; do nothing if the plan allows this worker no echoes."""
         if self._refused:
             self.over.set()
         else:
@@ -136,7 +136,7 @@ class EchoLane:
                     self._publish_all(timeline)
                     self._await_the_last()
         except Exception as error:
-            # A failed lane is a defect of the harness, but no figure of the scenario uses the lane: let the run go on.
+            # This is a defect of the harness, but the scenario's figures do not depend on echoes, so the run goes on.
             self.note = f"the lane failed: {type(error).__name__}: {error}"
         finally:
             self._close()
@@ -257,7 +257,10 @@ class EchoLane:
         self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
-        """Wait until all echoes are back or the lane is over; meanwhile the worker's flushes call :meth:`take`."""
+        """Wait until all echoes are back or the lane has ended.
+
+        Meanwhile each flush of the worker's record calls :meth:`take`, which removes echoes that have come back.
+        """
         while self._open and not self._over:
             gevent.sleep(_POLL_S)
 
