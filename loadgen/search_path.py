@@ -61,7 +61,10 @@ def _search_last(folders: list[str]) -> None:
     from importlib.machinery import PathFinder
 
     class Last:
-        """An import finder that Python asks last. It finds top-level modules in ``folders``, only for code there."""
+        """An import finder that Python asks after all others.
+
+        For imports by code in ``folders``, it finds top-level modules there. For all other imports, it finds none.
+        """
 
         @staticmethod
         def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":

@@ -30,7 +30,7 @@ class ChannelsOfEvents:
 
     @property
     def edges_ns(self) -> list[int]:
-        """Intended times at which deliveries must be cut into slices, because the channels are read in these pieces."""
+        """Intended times at which deliveries must be cut into slices: channels are read separately between them."""
         return self._starts_ns[1:]
 
     def of(self, window: Window, publisher: Ints, sequence: Ints) -> Ints:

@@ -53,7 +53,7 @@ class Drop:
         }
 
     def after_ns(self, share: float) -> int | None:
-        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if fewer ever were."""
+        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if too few ever were."""
         if not len(self.times_ns):
             return None
         time_ns = nearest_rank(self.times_ns, share)

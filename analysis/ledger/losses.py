@@ -238,7 +238,7 @@ def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
-        # A connection counts as broken since its last sign of life, even if it was closed much later.
+        # A connection counts as broken from its last sign of life on, even if it was closed much later.
         heard_ns = np.minimum(present.end_ns, present.heard_ns)[broken]
         begins_ns[broken] = np.maximum(begins_ns[broken], heard_ns - late_after_ns)
     return begins_ns

@@ -76,7 +76,7 @@ class GateFigures:
         return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> Value:
-        """Return the recovery time; a subscription that was never ready again counts with its wait on record."""
+        """Return the recovery time; a subscription that never recovered counts with its wait until the record's end."""
         known, waited = recovery.times_ns(self._run)
         times = np.sort(np.concatenate((known, waited)))
         if not len(times):

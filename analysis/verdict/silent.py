@@ -150,7 +150,7 @@ def _cause(pattern: str, channels: list[str], silent: int, of: int, proven: int,
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """Return sentences on silent subscriptions: one for each of the first channel patterns, and one for the rest."""
+    """Return sentences on silent subscriptions: one for each of the worst channel patterns, and one for all others."""
     found = summary.get("silent_subscriptions")
     if found is None:
         return []

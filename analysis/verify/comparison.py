@@ -194,7 +194,7 @@ def _side(
         try:
             there = {(each.run, each.created_ns): each for each in known.profiles(place)}
         except ReadError as error:
-            # One error message lists all paths that were tried, so say no more about a path without runs than that.
+            # One error message lists all paths that were tried, so its part for a path without runs is only "has none".
             damaged = "damaged record" in str(error)
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue

@@ -34,7 +34,7 @@ def show_errors(console: Console, section: Section) -> None:
 
 
 def show_figures(console: Console, sections: Sequence[Section]) -> None:
-    """Print a table of all figures by tool, with padding made by this project and with a real payload."""
+    """Print a table of all figures by tool, for events padded by the harness and for events with a real payload."""
     table = Table(title="All figures", title_justify="left")
     for number, column in enumerate(
         ("measured", "tool", OWN, REAL, "no payload", "unit", "of limit", "ours is")

@@ -201,7 +201,7 @@ class _Channel:
         return total
 
     def _requests_by(self, fixed: tuple[str, ...], requests: Sequence[float]) -> dict[tuple[int, ...], float]:
-        """Return sums of ``requests``, the numbers of requests by client, by the clients' values of ``fixed``."""
+        """Add up ``requests`` (one number per client) over clients with the same values of the variables ``fixed``."""
         if not fixed:
             return {(): float(sum(requests))}
         by: defaultdict[tuple[int, ...], float] = defaultdict(float)
@@ -210,7 +210,7 @@ class _Channel:
         return by
 
     def _matching(self, pattern: str) -> Iterator[dict[str, int]]:
-        """Yield the values of variables with which the channel matches; other variables may have any value."""
+        """Yield values of variables with which the channel matches ``pattern``; those left out may have any value."""
         parts = pattern[1:].split("/")
         below = parts[-1] == "*"
         if below:

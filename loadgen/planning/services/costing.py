@@ -48,7 +48,7 @@ class Costing:
 
     @cached_property
     def run(self) -> Bill | None:
-        """Bill of one run alone, or None if the load was not planned for a run.
+        """Bill of one run alone, or None if the load was given in numbers instead of as a scenario or a run.
 
         Lines for a whole month or day (`lasting`) are charged in full, however short the run; see `run_usd`.
         """
@@ -116,7 +116,7 @@ def costings(load: Load, names: str = files.ALL, own: Sequence[Path] = ()) -> li
 
 
 def amount(usd: Span) -> dict[str, float | None]:
-    """Return an amount of money for JSON. `max` is null if no upper bound is known; if nothing is known, both are."""
+    """Return an amount of money for JSON: `max` is null without a known upper bound, both are null if unknown."""
     return {
         "min": None if usd.low is None else float(usd.low),
         "max": None if usd.high is None else float(usd.high),

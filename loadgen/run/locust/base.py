@@ -1,7 +1,7 @@
 """Base classes of the three kinds of Locust process: master, worker, and a single process that is both.
 
-They have the process's settings and the methods that `loadgen.run.locust.install` calls. The coordinator conducts a
-run on the master. Each worker takes part in the run through its agent.
+They hold the process's settings and define the methods that `loadgen.run.locust.install` calls. The coordinator
+conducts a run on the master. Each worker takes part in the run through its agent.
 """
 
 import copy
