@@ -42,7 +42,7 @@ from loadgen.users.worker import Logins, NoLogins, Progress, Readiness, Timeline
 without_pandas.spare()
 
 TOKEN = 7
-#: Connections that are opened at the same time.
+#: Number of connections that are opened at the same time.
 _AT_ONCE = 50
 
 

@@ -174,7 +174,10 @@ def unexplained_share(pair: Mapping[str, Any]) -> float | None:
 
 
 def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int, int]], int]:
-    """Return (median service latency, deliveries) by (publisher's, receiver's worker), and the number of rows read."""
+    """Return the median service latency and the number of deliveries by pair of workers, and the number of rows read.
+
+    A pair is (the publisher's worker, the receiver's worker).
+    """
     events = run.table("events", ("publisher", "worker"))
     publishers, first = np.unique(ints(events, "publisher"), return_index=True)
     if not len(publishers):

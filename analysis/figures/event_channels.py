@@ -50,5 +50,5 @@ class ChannelsOfEvents:
         if (key[1:] < key[:-1]).any():
             order = np.argsort(key, kind="stable")
             key, channel = key[order], channel[order]
-        # EventPlaces returns -1 for events that are not on record: that index finds the appended last entry.
+        # EventPlaces returns -1 for events that are not on record. As an index, -1 finds the last entry, appended here.
         return EventPlaces(key), np.append(channel.astype(np.int32), np.int32(-1)), names

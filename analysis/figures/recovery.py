@@ -53,7 +53,7 @@ class Drop:
         }
 
     def after_ns(self, share: float) -> int | None:
-        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if too few ever were."""
+        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if too few were."""
         if not len(self.times_ns):
             return None
         time_ns = nearest_rank(self.times_ns, share)
@@ -126,10 +126,10 @@ class _Lives:
     groups: list[str | None]
 
     def ready_again_ns(self, group: str | None, intent: str | None) -> Ints:
-        """Return the times (ns) at which subscriptions that their clients ended were ready again, or NEVER.
+        """Return when each subscription that its client ended on purpose was ready again (ns), or NEVER.
 
-        Only subscriptions of ``group`` that were ready before, and that were ended for the reason ``intent`` (as in the
-        record), are included.
+        Only subscriptions of ``group`` are included that were ready and then ended for the reason ``intent`` (as in the
+        record).
         """
         following = _next_known(self.subscription, self.ready_ns)
         ended = (self.intent == self.intents.index(intent)) if intent in self.intents else None

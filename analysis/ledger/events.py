@@ -1,4 +1,4 @@
-"""Find the events due in a time window and the subscriptions that each should have reached.
+"""Find the events scheduled in a time window, and the subscriptions that each event should have reached.
 
 A segment is a stretch of time in which one subscription was in one state, such as ready or in reconnect (see
 `analysis.ledger.windows`).
@@ -24,7 +24,7 @@ Reach = dict[int, tuple[Ints, Ints]]
 
 @dataclass(frozen=True)
 class Events:
-    """The events due in a time window, sorted by key (``publisher << 32 | sequence``), as arrays of equal length."""
+    """The events scheduled in a time window, in arrays of equal length, by key (``publisher << 32 | sequence``)."""
 
     key: Ints
     channel: Ints

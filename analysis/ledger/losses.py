@@ -17,7 +17,8 @@ from analysis.loading.run import Ints
 #: Classes of deliveries that did not arrive; 0 means "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
-#: Classes that are neither lost nor expected: missed on purpose by the client, or unobserved after a harness failure.
+#: Classes that count neither as lost nor as expected: deliveries that the client missed on purpose, or that a failure
+#: of the harness left unobserved.
 MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 

@@ -19,9 +19,9 @@ _NONE = np.empty(0, dtype=np.int64)
 
 
 def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
-    """Return the distinct events, the number of rows of each, and each event's latency at each rank (nearest rank).
+    """Return the distinct events, the number of rows of each, and their latencies at each rank of `RANKS`.
 
-    ``event`` holds the event's number for each row, from 0 on.
+    ``event`` holds the event's number for each row, from 0 on. Ranks are nearest ranks.
     """
     if not len(event):
         return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)

@@ -165,14 +165,14 @@ class Run:
 
     @cached_property
     def row_groups(self) -> list[RowGroup]:
-        """Row groups of the deliveries that have rows, in the file's order."""
+        """Row groups of the deliveries, in the file's order, without empty ones."""
         if not (self.path / "deliveries.parquet").exists():
             return []
         return row_groups(self._deliveries_metadata)
 
     @cached_property
     def event_groups(self) -> list[RowGroup]:
-        """Row groups of the events that have rows, in the file's order."""
+        """Row groups of the events, in the file's order, without empty ones."""
         return self._tables.row_groups("events")
 
     def events_of(self, columns: Sequence[str], group: RowGroup, window: Window) -> pa.Table:

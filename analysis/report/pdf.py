@@ -46,7 +46,7 @@ def write(run: Run, summary: dict[str, Any], path: Path) -> None:
     from weasyprint import CSS, HTML
     from weasyprint.urls import URLFetcher
 
-    # Allow only `data:` URLs, as the plots contain: nothing is fetched.
+    # Allow only `data:` URLs, which the plots contain, so that nothing is fetched.
     fetcher = URLFetcher(allowed_protocols=("data",))
     html = page.render(run, summary, scripts=False)
     sheet = CSS(string=_sheet(), url_fetcher=fetcher)

@@ -82,7 +82,7 @@ def _compared(
 
 
 def _times(better: Figure, than: Figure) -> float:
-    """Return how many times as good as ``than`` the figure ``better`` is; below 1 if it is worse."""
+    """Return the factor by which the figure ``better`` is better than ``than``; below 1 if it is worse."""
     return than.value / better.value if better.cost else better.value / than.value
 
 

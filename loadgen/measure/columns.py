@@ -1,4 +1,4 @@
-"""The buffer of deliveries: the receive path packs each one into it as bytes, so that no Python object is kept.
+"""The buffer of deliveries: the receive path packs each delivery into it as bytes, so that no Python object is kept.
 
 If `loadgen.native` was built, it provides the buffer, so that its fast paths write deliveries without running Python.
 """

@@ -2,8 +2,8 @@
    string. Text of the second level is read in place, without unescaping it first: there, `\"` is a quote, `\\n` is an
    escaped newline and `\n` is a newline.
 
-   Each function is written once and compiled twice, for each value of its constant `nested`: 1 on the second level. The
-   scanner refuses some valid text too: numbers that are too long (`number`), and values that are nested too deep. */
+   Each function is written once and compiled twice: with the constant `nested` 0 for plain text, and 1 for the second
+   level. The scanner refuses some valid text too: numbers that are too long (`number`), and values nested too deep. */
 #include "json_scan.h"
 
 #include <string.h>

@@ -17,7 +17,7 @@
 typedef struct {
     const unsigned char *name;
     uint32_t length;
-    int32_t index; /* the index, if the name can also be an index into a list, else -1 */
+    int32_t index; /* the name as an index into a list, or -1 if it cannot be one */
 } JsonToken;
 
 /* The numbers of a stamp and its place in the text. */

@@ -133,7 +133,7 @@ def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
 
 
 def due(pace: Pace, offset_ns: int) -> float:
-    """Return the number of a group's requests due before ``offset_ns`` from the start of the warm-up, not rounded."""
+    """Return the number, not rounded, of requests scheduled in the ``offset_ns`` ns after the start of the warm-up."""
     if pace.curve:
         return float(pace.integral.requests_before(offset_ns))
     return pace.requests_per_s * offset_ns / _NS_PER_S
@@ -146,7 +146,7 @@ def due_by_client(pace: Pace, clients: int, duration_ns: int) -> Sequence[float]
     """
     if pace.arrival is Arrival.POISSON:
         return [due(pace, duration_ns) / clients] * clients
-    # Client k sends bursts k, k + clients, k + 2·clients, …
+    # Client k sends the bursts with the numbers k, k + clients, k + 2·clients, …
     bursts = request_count(pace, duration_ns) // pace.burst
     return [float(max(0, ceil((bursts - index) / clients)) * pace.burst) for index in range(clients)]
 

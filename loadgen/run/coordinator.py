@@ -50,7 +50,7 @@ _LOOK_S = 0.5
 class Coordinator:
     """Conduct one run.
 
-    :meth:`run` is its greenlet; messages, signals and displays call the other methods.
+    :meth:`run` runs in a greenlet of its own. The code for messages, signals and displays calls the other methods.
     """
 
     def __init__(

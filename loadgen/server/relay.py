@@ -78,7 +78,7 @@ class _Link:
 
     @property
     def full(self) -> bool:
-        """True if more than `BUFFER_LIMIT_BYTES` waits for the peer."""
+        """True if more than `BUFFER_LIMIT_BYTES` of data waits for the peer."""
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
@@ -179,7 +179,7 @@ class Relay:
 
     @property
     def full(self) -> bool:
-        """True if publishing must wait, since a peer is too far behind."""
+        """True if publishing must wait, because more than `BUFFER_LIMIT_BYTES` of data waits for a peer."""
         return any(link.full for link in self._links)
 
     def send(self, channel: str, events: Sequence[str]) -> None:
@@ -191,15 +191,15 @@ class Relay:
             link.send(message)
 
     async def wait_for_room(self) -> None:
-        """Return when no peer is too far behind any more."""
+        """Return when at most `BUFFER_LIMIT_BYTES` of data waits for each peer."""
         await self._wait(lambda: not self.full)
 
     async def settle(self) -> None:
         """Wait until the events that the other server processes have published so far are delivered here.
 
-        Each process sends a marker to all others and waits for their markers, for at most a second. A marker arrives
-        after all earlier events of its sender. Every process calls this method before it closes its connections, so
-        that acknowledged events still reach the subscribers.
+        Each process sends a mark (a message of length 0) to all others and waits for their marks, for at most a second.
+        A mark arrives after all earlier events of its sender. Every process calls this method before it closes its
+        connections, so that acknowledged events still reach the subscribers.
         """
         for link in self._links:
             link.send(_MARK)
@@ -236,7 +236,7 @@ class RelayingHub(Hub):
 
     @property
     def full(self) -> bool:
-        """True if a publish must first await `wait_for_room`, since a peer is too far behind."""
+        """True if a publish must first await `wait_for_room`, because too many bytes wait for a peer."""
         return self.relay.full
 
     async def wait_for_room(self) -> None:

@@ -53,8 +53,8 @@ _EPOLLIN = 1
 _BUFFER_BYTES = 4 + 65_535
 #: Used to recognise a read that is exactly one final, unmasked text frame (RFC 6455, 5.2), which begins with 0x81. For
 #: a text of up to 125 bytes, the second byte is the length. For a longer text, 0x7E and a two-byte length follow. As a
-#: big-endian number, these first four bytes are ``_LONGER_TEXT + size``, where ``size`` is that of the read, its four
-#: header bytes included.
+#: big-endian number, these first four bytes are ``_LONGER_TEXT + size``, where ``size`` is the number of bytes read,
+#: including the four bytes of the header.
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
@@ -66,7 +66,7 @@ _TURN_NS = 50_000_000
 #: Longest delay in the kernel (softirq) from a segment's stamp until the socket is readable; times.c has the same
 #: value.
 _SETTLE_NS = 50_000
-#: Flag of a read that filled its buffer, so that the socket may hold more.
+#: Flag that a source's ``recvmsg_into`` returns if the read filled its buffer, so that the socket may hold more data.
 FILLED = socket.MSG_TRUNC
 
 

@@ -44,8 +44,8 @@ class TlsSessions:
     def keep(self, tls: "Tls | NativeTls") -> None:
         """Keep the session of an open connection for later connections to resume.
 
-        If the connection resumed the kept session, its new session replaces the kept one only if that is older than
-        `_SESSION_FRESH_S`.
+        If the connection resumed the kept session, its new session replaces the kept one only if the kept one is older
+        than `_SESSION_FRESH_S`.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
         """
@@ -66,7 +66,7 @@ class Tls:
     __slots__ = ("_incoming", "_inner", "_object", "_outgoing", "_records", "ready")
 
     def __init__(self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None) -> None:
-        """Begin a connection to ``host``, which resumes ``session`` if the server agrees."""
+        """Begin a connection to ``host``, and resume ``session`` if the server agrees."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordBoundary()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)

@@ -103,7 +103,7 @@ class Client:
         self._run.left()
 
     def _made_connection(self) -> ClientConnection | None:
-        """Return the client's connection, yet to be opened, or None if the client needs none."""
+        """Return the client's connection, which is not open yet, or None if the client needs none."""
         run, plan = self._run, self._plan
         if not plan.subscriptions and (plan.publish is None or plan.publish.over_http):
             return None

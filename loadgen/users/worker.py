@@ -163,7 +163,7 @@ class WorkerRun(Protocol):
         """Wait for the plan of the next client of ``role`` and return it, or None if no client is left."""
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait for the client's turn to connect; return False if the run is over before."""
+        """Wait for the client's turn to connect; return False if the run ends first."""
 
     def wait_until(self, due_ns: int) -> None:
         """Block until the master's clock shows ``due_ns``; return at once if it is past."""
@@ -184,7 +184,7 @@ class WorkerRun(Protocol):
         """Count a user that has closed its connection and recorded everything."""
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; return the phases' times, or None if the run is over before."""
+        """Wait until all subscribers are ready; return the phases' times, or None if the run ends first."""
 
     def wait_for_end(self) -> None:
         """Wait until the run is over."""

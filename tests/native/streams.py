@@ -134,7 +134,7 @@ def check_fed(stream: list[Part], batch: list[Made], known: Known, random: Rando
 
 
 def check_thread(stream: list[Part], batch: list[Made], known: Known, random: Random) -> None:
-    """Send the stream in pieces to the receive thread; raises Different."""
+    """Send the stream in pieces to the receive thread; raises Different on a wrong row."""
     fast_path, rows = new_fast_path(batch[0].stamps)
     source = Reading(rows, fast_path, known)
     poller = native.Poller(lambda source, error: source.failed(error))

@@ -89,7 +89,7 @@ def _of_text(written: str, identity: Identity | None, lines: bool, sized: bool) 
 
 
 def json_parts(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Parts | None:
-    """Return the template of JSON deliveries, or None if no template can express it; see `JsonPattern.__init__`."""
+    """Return the template of JSON deliveries, or None if no template can express them; see `JsonPattern.__init__`."""
     if quick(when, at) is None or sum(name in _KEYS for name in at) > 1:
         return None
     leaves: dict[tuple[str, ...], Any] = {}

@@ -30,7 +30,7 @@ from loadgen.users.worker import Timeline, WorkerRun
 #: Publisher number of the echoes of worker 0; those of worker n have this number minus n. Readiness probes of worker n
 #: have the publisher number -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
-#: Number of the echo subscription in the lane's buffer of arrivals; the scenario's subscriptions count from 0.
+#: Number by which the lane's buffer of arrivals names the echo subscription; the scenario's subscriptions count from 0.
 _SUBSCRIPTION: Final = -1
 _CONNECT_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 1.0

@@ -1,4 +1,4 @@
-"""One GraphQL API: authorization, mutations and the open connections; the endpoint `/graphql`."""
+"""One GraphQL API: authorization, open connections, and mutations at the endpoint `/graphql`."""
 
 import asyncio
 import base64

@@ -180,8 +180,8 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
         return len(found) >= count and len(acknowledged(broker)) >= count - 1
 
     wait_for(lambda: has(3))
-    # The lane cannot take the second packet, whose topic has no subscription, so Python takes it. The
-    # acknowledgements must nevertheless stay in order.
+    # Native code leaves the second packet, whose topic has no subscription, to Python. The acknowledgements must still
+    # be in order.
     broker.send(publish(3, 13), publish(4, 14, "default/other"), publish(5, 15))
     wait_for(lambda: len(acknowledged(broker)) == 5)
     broker.send(publish(6, 16))

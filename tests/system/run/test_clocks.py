@@ -159,7 +159,7 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     believed = raw["arrival_ns"] - raw["intended_ns"]
     assert (believed < -400 * MS).any()
     assert (believed > 400 * MS).any()
-    # In truth all deliveries arrived in time, and the ledger says so.
+    # All deliveries arrived, and the run's ledger counts none as missing.
     ledger, headline = summary["ledger"], summary["delivery"]["headline_ns"]
     assert ledger["balances"]
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 1000

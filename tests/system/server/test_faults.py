@@ -244,7 +244,7 @@ def test_a_stall_holds_everything_and_stands_in_the_journal(tmp_path: Path) -> N
 def test_a_disconnect_closes_that_share_of_the_connections_with_that_code(tmp_path: Path, code: int) -> None:
     async def scene(server: Beside) -> list[Client]:
         clients = [Client(server) for _ in range(10)]
-        # All clients are connected before the fault begins, two seconds after the server's start.
+        # The fault begins two seconds after the server's start. By then all clients are connected.
         await asyncio.gather(*(client.subscribe(f"s{number}") for number, client in enumerate(clients)))
         async with httpx.AsyncClient() as http:
             await publish(http, server, 0)
