@@ -24,7 +24,7 @@ Reach = dict[int, tuple[Ints, Ints]]
 
 @dataclass(frozen=True)
 class Events:
-    """The events scheduled in a time window, in arrays of equal length, by key (``publisher << 32 | sequence``)."""
+    """The events scheduled in a time window: arrays of equal length, sorted by key (``publisher << 32 | sequence``)."""
 
     key: Ints
     channel: Ints
