@@ -42,7 +42,7 @@ from loadgen.users.worker import Logins, NoLogins, Progress, Readiness, Timeline
 without_pandas.spare()
 
 TOKEN = 7
-#: Connections that are opened at the same time.
+#: Number of connections that are opened at the same time.
 _AT_ONCE = 50
 
 
@@ -86,7 +86,7 @@ class OurWorker:
 
     @property
     def run(self) -> WorkerRun:
-        """This worker, typed as the interface that user classes call."""
+        """This worker, with the interface `WorkerRun` as its declared type, which user classes expect."""
         return self
 
     @property
@@ -98,7 +98,7 @@ class OurWorker:
         """Return ``channel`` unchanged, because benchmarks write channels in their normal form."""
         return channel
 
-    # Methods that users call to claim a client or to wait for a phase. Benchmarks whose users do so override them.
+    # Users call these methods to claim a client or to wait for a phase. A benchmark that needs them overrides them.
 
     def claim(self, role: str) -> ClientPlan | None:
         """Raise NotImplementedError."""

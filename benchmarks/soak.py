@@ -38,7 +38,7 @@ def main() -> int:
     if options.minutes * 60 < FIRST_S + 2 * WINDOW_S:
         parser.error("what comes after the first minute is compared with it: --minutes 2 at least")
     shape = Shape(options.subscribers)
-    # The record grows with each delivery, and /tmp may be in memory.
+    # Keep the record in /var/tmp, because it grows with each delivery and /tmp may be in memory.
     with tempfile.TemporaryDirectory(prefix="loadgen-soak-", dir="/var/tmp") as folder:
         try:
             with sending(shape) as (url, pipe), receiving(shape, url, Path(folder)) as receiver:

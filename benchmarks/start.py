@@ -111,7 +111,7 @@ def run(repo: Path, extra: Sequence[str]) -> Run:
         (made,) = runs_in(Path(results))
         phases = {each["name"]: each for each in json.loads((made / "manifest.json").read_text())["phases"]}
     total_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    # The total includes all descendants, since they have ended; subtracting them leaves the first process's CPU time.
+    # The total covers loadgen and its descendants, which have all ended. Subtract the descendants to get loadgen's own.
     cpu_s["loadgen"] = total_s - sum(spent for role, spent in cpu_s.items() if role != "loadgen")
     cpu_s["all"] = total_s
     begin_s = {name: phases[name]["start_ns"] / 1e9 for name in ("ramp", "ready", "warmup")}

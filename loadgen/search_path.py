@@ -61,7 +61,10 @@ def _search_last(folders: list[str]) -> None:
     from importlib.machinery import PathFinder
 
     class Last:
-        """Import finder, asked after all others. Only for code in ``folders``, it finds top-level modules there."""
+        """An import finder that Python asks after all others.
+
+        For imports by code in ``folders``, it finds top-level modules there. For all other imports, it finds none.
+        """
 
         @staticmethod
         def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
@@ -85,7 +88,7 @@ def _importer() -> str:
 
 
 def _is_below(file: str, folder: str) -> bool:
-    # The folder may contain a virtual environment, whose libraries are not the user's code.
+    # A virtual environment in the folder has libraries below `site-packages`, and these are not the user's code.
     return "-packages" not in file and os.path.realpath(file).startswith(
         os.path.join(os.path.realpath(folder), "")  # noqa: PTH118
     )

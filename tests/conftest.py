@@ -22,12 +22,12 @@ LONGEST_ID = 200
 #: The files of `PATCHED` import Locust, which patches the process, so they are collected only if the command line names
 #: them.
 collect_ignore = list(PATCHED)
-#: Files of `PATCHED` that were collected because the command line names them.
+#: Test files that import Locust (`PATCHED`) and were collected because the command line names them.
 _named: list[str] = []
 
 
 # No deadline, because on a busy machine an example may take any time. In CI the examples are the same each
-# time, so that a change fails only for its own faults; elsewhere they differ, so that new ones are found.
+# time, so that a change fails only for its own faults. Elsewhere they differ, so that more faults are found.
 settings.register_profile(
     "loadgen",
     deadline=None,
@@ -37,8 +37,8 @@ settings.register_profile(
 )
 settings.load_profile("loadgen")
 
-# A shell starts background jobs and jobs under nohup with these signals ignored. All processes that the tests
-# start would inherit that, but tests send them these signals.
+# A shell starts background jobs and jobs under nohup with these signals ignored. The processes that tests start would
+# inherit this, but tests send these signals to them and expect an effect.
 for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)

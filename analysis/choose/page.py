@@ -52,7 +52,7 @@ def render(choice: Choice, found: Sequence[Column]) -> str:
 
 
 def curves(found: Sequence[Column]) -> Figure | None:
-    """Return a plot of fan-out latency by percentile, the runs of each service pooled, or None without deliveries."""
+    """Return a plot of fan-out latency by percentile with a curve for all runs of a service, or None without data."""
     known = [column for column in found if any(run.latencies for run in column.runs)]
     if not known:
         return None

@@ -1,7 +1,7 @@
 """Profiles: the parts of runs that a comparison needs, small enough to commit as a baseline.
 
 The measurement is cut into blocks of time. Each block holds every distribution as a sparse histogram with bins of equal
-ratio (0.5 %), so that blocks can be resampled and pooled. The run's own figures are kept exactly.
+ratio (0.5 %), so that blocks can be resampled and pooled. The figures of the whole run are kept exactly.
 """
 
 import json
@@ -125,9 +125,10 @@ class Profile:
         )
 
     def cumulated(self, distribution: str) -> tuple[Floats, Floats]:
-        """Return the logarithm of each bin's value, ascending, and how many of each block's values are at most that.
+        """Return the logarithms of the bins' values, ascending, and the cumulated counts of each block of time.
 
-        A row of the counts is a bin, a column a block of time. A bin below 1 ns has the logarithm of 1 ns.
+        A row of the counts is a bin, and a column is a block. The count is the number of the block's values in this bin
+        and below. A bin below 1 ns has the logarithm of 1 ns.
 
         The results are cached: several metrics, and each interim comparison of a plan that may stop early, use the same
         histograms.
@@ -161,7 +162,7 @@ def _cumulated(histograms: Sequence[Histogram]) -> tuple[Floats, Floats]:
 
 
 def pooled(profiles: Sequence[Profile]) -> Counter[int]:
-    """Return the histogram of fan-out latency of several runs, by bin number."""
+    """Return the histogram of the fan-out latency (`delivery.latency`) over several runs, by bin number."""
     counts: Counter[int] = Counter()
     for profile in profiles:
         for histogram in profile.blocks["delivery.latency"]:
@@ -260,7 +261,10 @@ def _distributions(run: Run, window: Window, edges: Ints) -> dict[str, _Distribu
 
 
 def _reactions(run: Run, edges: Ints) -> dict[str, _Distribution]:
-    """Return the distributions of reactions, in blocks by the time of the request, or none if no client replies."""
+    """Return the distributions of the replies' latencies, or an empty mapping if no client replies to events.
+
+    The samples are in blocks of time, by the time of the request.
+    """
     found = reactions.reactions(run)
     if found is None:
         return {}
@@ -268,8 +272,8 @@ def _reactions(run: Run, edges: Ints) -> dict[str, _Distribution]:
     arrivals = found.arrivals
     asked_ns, arrival_ns = found.requested_ns[arrivals.reply], arrivals.arrival_ns
     latency.add(asked_ns, arrival_ns - asked_ns)
-    # A stream is the replies to one request that arrived at one subscription. Its first reply counts as `first`, and
-    # the time between each two successive arrivals as a gap.
+    # A stream consists of the replies to one request that arrived at one subscription. The latency of the first reply
+    # is a sample of `first`, and the time between two successive replies a sample of `gap`.
     request = reactions.grouped(found.cause_publisher, found.cause_sequence, found.cause_subscription)
     stream = reactions.grouped(request[arrivals.reply], arrivals.subscription)
     order = np.lexsort((arrivals.row, arrival_ns, stream))
@@ -293,7 +297,7 @@ class _Blocks:
         self._counts: list[Counter[int]] = [Counter() for _ in edges[1:]]
 
     def add(self, at_ns: Ints, values: Ints) -> None:
-        """Count values, each with the time at which its event was due."""
+        """Count values; ``at_ns`` is the intended time of each value's event."""
         if not len(values):
             return
         block = np.clip(np.searchsorted(self._edges, at_ns, side="right") - 1, 0, len(self._counts) - 1)

@@ -56,7 +56,7 @@ def counted(run: Run) -> dict[str, int]:
 
 
 def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
-    """Return the summary's `echo`, or None if no worker had an echo lane."""
+    """Return the summary's `echo`, or None if no worker measured echoes of its own events."""
     table = run.table("echo", _NAMES, window)
     worker, _, _, sent_ns, arrival_ns = (ints(table, name) for name in _NAMES)
     lanes = _lanes(run)
@@ -124,10 +124,10 @@ def _pair(
     echo_ns: Mapping[int, int],
     error_ns: int | None,
 ) -> dict[str, Any] | None:
-    """Return a pair's figures, or None if too few latencies between the two workers are known to compare their clocks.
+    """Return the comparison of the clocks of workers ``a`` and ``b``, or None if too few latencies are known.
 
-    ``apparent_ns`` estimates how far b's clock is ahead of a's after correction, assuming equal times from a to b and
-    from b to a. ``asymmetry_ns`` is the largest error of this estimate if the two times are not equal.
+    ``apparent_ns`` estimates how far b's clock is ahead of a's after correction, assuming equal travel times from a to
+    b and from b to a. ``asymmetry_ns`` is the largest error of this estimate if the travel times are not equal.
     """
     there, back = between.get((a, b)), between.get((b, a))
     own_ns = (echo_ns[a] + echo_ns[b]) / 2 if a in echo_ns and b in echo_ns else None
@@ -174,7 +174,10 @@ def unexplained_share(pair: Mapping[str, Any]) -> float | None:
 
 
 def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int, int]], int]:
-    """Return (median service latency, deliveries) by (publisher's, receiver's worker), and the number of rows read."""
+    """Return the median service latency and the number of deliveries by pair of workers, and the number of rows read.
+
+    A pair is (the publisher's worker, the receiver's worker).
+    """
     events = run.table("events", ("publisher", "worker"))
     publishers, first = np.unique(ints(events, "publisher"), return_index=True)
     if not len(publishers):
@@ -208,7 +211,7 @@ def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int,
 
 
 def doubts(echo: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    """Yield (severity, reason, advice) for pairs of workers whose latencies exceed what their clocks' ± explains."""
+    """Yield (severity, reason, advice) for pairs of workers whose latencies the stated clock error cannot explain."""
     if echo is None:
         return
     for pair in echo["pairs"]:

@@ -10,7 +10,7 @@ from analysis import text
 from analysis.loading.run import Run, Window
 from analysis.loading.slices import all_stretches
 
-#: Maximum number of kinds shown: the most frequent ones.
+#: Maximum number of kinds of error that are shown, the most frequent first.
 MOST: Final = 30
 COLUMNS: Final = ("where", "kind", "count", "first at", "first example")
 #: Maximum number of connections whose last messages are shown; manifest.json has the others.

@@ -30,11 +30,14 @@ class ChannelsOfEvents:
 
     @property
     def edges_ns(self) -> list[int]:
-        """Times that no slice of deliveries may cross: channels are read for the events between two of these times."""
+        """Intended times at which deliveries must be cut into slices: channels are read separately between them."""
         return self._starts_ns[1:]
 
     def of(self, window: Window, publisher: Ints, sequence: Ints) -> Ints:
-        """Return the channel code of each event, or -1 if the event is not on record; all must be due in ``window``."""
+        """Return the channel code of each event, or -1 if the event is not on record.
+
+        The intended times of all events must be in ``window``.
+        """
         number = max(bisect_right(self._starts_ns, window.start_ns) - 1, 0)
         with self._lock:
             places, channel, _ = self._read(number)
@@ -47,5 +50,5 @@ class ChannelsOfEvents:
         if (key[1:] < key[:-1]).any():
             order = np.argsort(key, kind="stable")
             key, channel = key[order], channel[order]
-        # EventPlaces returns -1 for events that are not on record: that index finds the appended last entry.
+        # EventPlaces returns -1 for events that are not on record. As an index, -1 finds the last entry, appended here.
         return EventPlaces(key), np.append(channel.astype(np.int32), np.int32(-1)), names

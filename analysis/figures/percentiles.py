@@ -67,7 +67,7 @@ def nearest_rank(ordered: Ints, percent: float) -> int:
 
 def rank_of(count: int, percent: float) -> int:
     """Return the rank of a percentile among ``count`` samples: its place in ascending order, from 1 on."""
-    # Subtract the rounding error of binary fractions on a whole rank (99.9 % of 1000 is rank 999).
+    # The small term makes up for the rounding error of binary fractions: 99.9 % of 1000 must give rank 999.
     rank = math.ceil(percent / 100 * count - 1e-9)
     return min(max(rank, 1), count)
 
@@ -83,6 +83,10 @@ def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]
 
 
 def ranks_of_curve(count: int, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
-    """Return (fraction of samples at or above it, rank from 1 on) for each point of a curve of ``count`` samples."""
+    """Return two arrays for the points of a curve of ``count`` samples: fractions of samples, and ranks.
+
+    A fraction is the share of samples at or above the point. A rank is the point's number, from 1 on, in ascending
+    order of the samples.
+    """
     above = np.geomspace(1.0, 1.0 / count, points)
     return above, np.clip(np.ceil((1 - above) * count - 1e-9).astype(np.int64), 1, count)

@@ -53,7 +53,7 @@ class Drop:
         }
 
     def after_ns(self, share: float) -> int | None:
-        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if they never were."""
+        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if too few were."""
         if not len(self.times_ns):
             return None
         time_ns = nearest_rank(self.times_ns, share)
@@ -126,10 +126,10 @@ class _Lives:
     groups: list[str | None]
 
     def ready_again_ns(self, group: str | None, intent: str | None) -> Ints:
-        """Return the times (ns) at which subscriptions that their clients ended were ready again, or NEVER.
+        """Return when each subscription that its client ended on purpose was ready again (ns), or NEVER.
 
-        Only subscriptions of ``group`` that were ready before, and that were ended for the reason ``intent`` (as in the
-        record), are included.
+        Only subscriptions of ``group`` are included that were ready and then ended for the reason ``intent`` (as in the
+        record).
         """
         following = _next_known(self.subscription, self.ready_ns)
         ended = (self.intent == self.intents.index(intent)) if intent in self.intents else None
@@ -170,7 +170,7 @@ def _next_known(subscription: Ints, ready_ns: Ints) -> Ints:
 
 
 def reconnects(run: Run) -> Reconnects:
-    """Return the attempts of clients to connect again."""
+    """Return the attempts of all clients to connect again after a drop or a loss."""
     table = run.table("connections", ("connection", "life", "started_ns", "acknowledged_ns", "intent"))
     connection, life = ints(table, "connection"), ints(table, "life")
     order = np.lexsort((life, connection))
@@ -195,7 +195,7 @@ def reconnects(run: Run) -> Reconnects:
 
 
 def on_purpose(run: Run) -> OnPurpose:
-    """Return the number of interruptions that the scenario asked for, and of slow clients."""
+    """Return the numbers of drops, leaves and unsubscribes that the scenario asked for, and of slow clients."""
     connections = run.table("connections", ("connection", "intent", "slow"))
     counts = _counted(*codes(connections, "intent"))
     changes = _counted(*codes(run.table("subscriptions", ("intent",)), "intent"))
@@ -227,9 +227,9 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _missed(run: Run) -> dict[str, Any] | None:
-    """Return how many measured events were missed in gaps: the total, and percentiles over dropped subscriptions.
+    """Return how many events of the measure phase were missed after drops, or None if there was no measure phase.
 
-    Returns None if there was no measure phase.
+    The result has the total, and percentiles over the subscriptions that were dropped.
     """
     window = run.measure
     if window is None or window.seconds <= 0:
@@ -251,7 +251,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
 
 
 def times_ns(run: Run) -> tuple[Ints, Ints]:
-    """Return, over all drops, the recovery times (ns), and the waits so far (ns) of subscriptions not ready again."""
+    """Return two arrays over all drops: recovery times, and waits of subscriptions that never recovered (in ns)."""
     pooled = [drop.times_ns for drop in drops(run)]
     known = [times[times < NEVER] for times in pooled]
     end_ns = _record_end_ns(run)

@@ -31,7 +31,10 @@ class Stamps:
 
     @classmethod
     def of(cls, subscription: Ints, arrival_ns: Ints, intended_ns: Ints, people: Places) -> "Stamps":
-        """Select the rows to keep from a slice; ``people`` gives the position of each subscription, to sort by."""
+        """Sort a slice of deliveries by subscription and arrival, and keep the rows that may share a kernel stamp.
+
+        Subscriptions are sorted by their positions in ``people``.
+        """
         if not len(arrival_ns):
             return cls(subscription, arrival_ns, intended_ns)
         place = people.of(subscription)
@@ -73,7 +76,7 @@ class Stamps:
 
     @property
     def shared(self) -> int:
-        """Number of deliveries that have the kernel stamp of a later event: one read returned both."""
+        """Number of deliveries that have the same kernel stamp as a later event, because one read returned both."""
         return int(np.count_nonzero(self.same() & (self.intended_ns[1:] != self.intended_ns[:-1])))
 
 
@@ -86,7 +89,7 @@ class Shared:
         self._pending = Stamps(none, none, none)
 
     def add(self, rows: Stamps, end_ns: int) -> None:
-        """Add the rows of events due before ``end_ns``; events due later arrive after ``end_ns``."""
+        """Add the rows of events with intended times before ``end_ns``; all later events arrive after ``end_ns``."""
         before = self._pending.arrival_ns.max() if len(self._pending.arrival_ns) else -1
         near = (rows.arrival_ns <= before) | (rows.arrival_ns >= end_ns)
         self._done += rows.taken(~near).shared

@@ -1,4 +1,4 @@
-"""Find the events due in a time window and the subscriptions that each should have reached.
+"""Find the events scheduled in a time window, and the subscriptions that each event should have reached.
 
 A segment is a stretch of time in which one subscription was in one state, such as ready or in reconnect (see
 `analysis.ledger.windows`).
@@ -24,7 +24,7 @@ Reach = dict[int, tuple[Ints, Ints]]
 
 @dataclass(frozen=True)
 class Events:
-    """The events due in a time window, sorted by key (``publisher << 32 | sequence``), as arrays of equal length."""
+    """The events scheduled in a time window: arrays of equal length, sorted by key (``publisher << 32 | sequence``)."""
 
     key: Ints
     channel: Ints
@@ -44,12 +44,12 @@ class Events:
         return self.key >> 32
 
     def taken(self, chosen: Any) -> "Events":
-        """Return the chosen events, which must remain sorted."""
+        """Return the events at ``chosen``, a mask or ascending indices, so that the result is sorted too."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
 
     @classmethod
     def joined(cls, parts: "Sequence[Events]") -> "Events":
-        """Return the events of several stretches, unsorted; all stretches must use the same channel codes."""
+        """Return the events of all ``parts``, unsorted; all parts must use the same channel codes."""
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
         }
@@ -57,7 +57,7 @@ class Events:
 
 
 def reach_of(events: Events, present: Segments) -> Reach:
-    """Map each channel's code to its accepted events and to the segments of the subscriptions to it; see `Reach`."""
+    """Map each channel's code to the channel's accepted events, and to the segments of subscriptions that match it."""
     by_pattern = dict(by_code(present.pattern, len(present.patterns)))
     reach: Reach = {}
     patterns = Patterns(present.patterns)
@@ -85,7 +85,7 @@ def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, 
 
 
 def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = None) -> Events:
-    """Return the events due in a time window; ``channels`` are the channels by code, if known beforehand."""
+    """Return the events scheduled in a time window; ``channels`` are the channels by code, if already known."""
     table = run.table("events", _COLUMNS, window)
     key = _key(ints(table, "publisher"), ints(table, "sequence"))
     order = np.argsort(key, kind="stable")
@@ -117,9 +117,10 @@ def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[In
 
 
 def channels_of(run: Run, window: Window, cut: Sequence[Window]) -> list[str | None] | None:
-    """Return the channels of the events due in a time window, in file order, or None if ``cut`` has one stretch.
+    """Return the distinct channels of the events scheduled in a time window, in file order.
 
-    The events of a single stretch are read at once, so their channels need no common list that is made beforehand.
+    The list gives all parts of the window (``cut``) the same channel codes. Returns None if there is only one part,
+    which needs no such list.
     """
     if len(cut) == 1:
         return None

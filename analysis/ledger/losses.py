@@ -17,7 +17,8 @@ from analysis.loading.run import Ints
 #: Classes of deliveries that did not arrive; 0 means "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
-#: Classes that are neither lost nor expected: missed on purpose by the client, or unobserved after a harness failure.
+#: Classes that count neither as lost nor as expected: deliveries that the client missed on purpose, or that a failure
+#: of the harness left unobserved.
 MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 
@@ -43,7 +44,7 @@ class Losses:
     """
 
     by_event: Ints
-    #: Column i belongs to the subscription `numbers[i]`.
+    #: Losses by class and subscription: column i belongs to the subscription `numbers[i]`.
     by_subscription: Ints
     #: Subscription numbers in ascending order.
     numbers: Ints
@@ -94,7 +95,7 @@ def find_losses(
     None.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
-    # Zeros for all events; as a broadcast they take no memory. They are copied only if a delivery is missing.
+    # This array of zeros takes no memory, because it is a broadcast. It is copied only if a delivery is missing.
     by_event = np.broadcast_to(np.int64(0), (_CLASSES, len(events.key)))
     by_subscription = np.zeros((_CLASSES, len(numbers)), dtype=np.int64)
     lossy = arrived < expected
@@ -137,13 +138,14 @@ def _classes(
     break_ns: Ints,
     through: Through,
 ) -> Cells:
-    """Return the class of loss of each chosen event (columns) at each of ``width`` receivers (rows), if not received.
+    """Return the class of loss that each chosen event has at each receiver, if the receiver did not receive it.
 
-    The class is 0 if the delivery is not expected. The chosen events must be in order of sending.
+    The result has ``width`` rows (receivers) and a column for each event. The class is 0 if the delivery is not
+    expected. The chosen events must be in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # An event was overtaken if another event of its publisher arrived that was sent after this one was acknowledged. If
-    # it never was acknowledged, any event sent later (hence in another batch) counts.
+    # An event was overtaken if its publisher sent another event after the event's acknowledgement, and that other event
+    # arrived. For an event that was never acknowledged, any event that was sent later (so in another batch) counts.
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
@@ -182,13 +184,14 @@ class _Breaks:
 
     @classmethod
     def of(cls, present: Segments, late_after_ns: int | None) -> "_Breaks | None":
-        """Return the breaks, or None if no subscription is shared."""
+        """Return the broken connections of members of shared subscriptions, or None if no subscription is shared."""
         members = present.members
         if members is None:
             return None
         broken = np.flatnonzero(members.broken)
         loss = np.array([_CLASS_OF_KIND[kind] for kind in members.ending[broken].tolist()], dtype=np.int64)
-        # Later marks replace earlier ones, so sort by `_MARKED`: the class that takes precedence comes last.
+        # `mark` writes the classes in this order, and later ones replace earlier ones. So the class that takes
+        # precedence (see `_MARKED`) comes last.
         order = np.argsort([_MARKED.index(each) for each in loss.tolist()], kind="stable").astype(np.int64)
         broken, loss = broken[order], loss[order]
         return cls(
@@ -228,7 +231,7 @@ _MARKED = (MISSED_AWAY, MISSED_IN_GAP, IN_RECONNECT, UNOBSERVED)
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return for each segment the sending time (ns) from which on events were not yet late when its connection broke.
+    """Return for each segment the first sending time (ns) of events that were not yet late when the connection broke.
 
     The time is FOREVER for a segment that did not end with a broken connection.
     """
@@ -236,7 +239,7 @@ def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
-        # A silent connection counts as broken from when it was last heard from, however much later it was closed.
+        # A connection counts as broken from its last sign of life on, even if it was closed much later.
         heard_ns = np.minimum(present.end_ns, present.heard_ns)[broken]
         begins_ns[broken] = np.maximum(begins_ns[broken], heard_ns - late_after_ns)
     return begins_ns

@@ -1,4 +1,4 @@
-"""Group the deliveries of a slice by event: find each event's latency at each rank, and any pair that occurs twice.
+"""Group a slice of deliveries by event: find each event's latency at each rank, and deliveries that arrived twice.
 
 Sorting the rows as a whole would take most of the time of a large report. Rows are grouped by event by counting
 instead, and then only the few rows of each event are sorted.
@@ -13,15 +13,15 @@ from analysis.loading.run import Ints
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
 #: Number of cells (4 bytes each) of the table that is used to find pairs of numbers that occur twice.
 _CELLS = 1 << 22
-#: Events with equally many rows are sorted together, unless there are more than this many distinct numbers of rows.
+#: Events with the same number of rows are sorted together if there are at most this many different numbers of rows.
 _SIZES_MAX = 200
 _NONE = np.empty(0, dtype=np.int64)
 
 
 def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
-    """Return the distinct events, the number of rows of each, and each event's latency at each rank (nearest rank).
+    """Return the distinct events, the number of rows of each, and their latencies at each rank of `RANKS`.
 
-    ``event`` holds the event's number for each row, from 0 on.
+    ``event`` holds the event's number for each row, from 0 on. Ranks are nearest ranks.
     """
     if not len(event):
         return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)
@@ -34,7 +34,7 @@ def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
     span = int(latency_ns.max()) - lowest
     above = latency_ns - lowest
     if span < 2**31:
-        # Use numbers of half the size, which are sorted twice as fast.
+        # 32-bit numbers are sorted twice as fast as 64-bit numbers.
         above = above.astype(np.int32)
     above = above[grouping(event)]
     begins = np.cumsum(counts) - counts
@@ -62,10 +62,10 @@ def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
 
 
 def distinct(one: Ints, other: Ints) -> bool:
-    """Return True if no pair of numbers (each from 0 on, below 2**31) occurs twice; needs at least one pair.
+    """Return True if all pairs of numbers (each from 0 on, below 2**31) are distinct; needs at least one pair.
 
-    Each pair writes its row number into a cell of a table. If the cell then contains another row, the two rows either
-    have the same pair or share the cell by chance; only these few pairs are sorted.
+    Each pair writes its row number into a cell of a hash table. A pair whose cell ends up with another row number
+    either equals that row's pair or shares the cell by chance. Only these few pairs are compared and sorted.
     """
     key = (one - one.min()) * (int(other.max()) + 1) + other
     cell = key & (_CELLS - 1)

@@ -56,7 +56,7 @@ class Run:
 
     @cached_property
     def events(self) -> "pd.DataFrame":
-        """One row for each event that was due, of all phases."""
+        """One row for each scheduled event, from all phases."""
         return self._frame("events")
 
     @cached_property
@@ -139,7 +139,7 @@ class Run:
         return self._worker_clocks.fits
 
     def worker_of(self, publisher: Ints) -> Ints:
-        """Return the worker of each publisher, or -1 if it is not on record."""
+        """Return the number of each publisher's worker, or -1 for a publisher whose worker is not on record."""
         return self._worker_clocks.worker_of(publisher)
 
     def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
@@ -165,21 +165,21 @@ class Run:
 
     @cached_property
     def row_groups(self) -> list[RowGroup]:
-        """Row groups of the deliveries that have rows, in the file's order."""
+        """Row groups of the deliveries, in the file's order, without empty ones."""
         if not (self.path / "deliveries.parquet").exists():
             return []
         return row_groups(self._deliveries_metadata)
 
     @cached_property
     def event_groups(self) -> list[RowGroup]:
-        """Row groups of the events that have rows, in the file's order."""
+        """Row groups of the events, in the file's order, without empty ones."""
         return self._tables.row_groups("events")
 
     def events_of(self, columns: Sequence[str], group: RowGroup, window: Window) -> pa.Table:
-        """Read columns of those events of a row group that are due in a window.
+        """Read columns of the events of a row group whose intended time is in a window.
 
-        ``columns`` must be among those that every version of the record has, and must not be times of workers' clocks,
-        which this method does not correct.
+        ``columns`` must be columns that every version of the record has. They must not be times from workers' clocks,
+        because this method does not correct clock errors.
         """
         return inside(self._tables.read_group("events", (*columns, "intended_ns"), group), window)
 

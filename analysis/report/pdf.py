@@ -20,8 +20,8 @@ def require() -> None:
     """Check that PDF files can be made here, before work begins.
 
     Raises:
-        ExtraMissingError: the extra `pdf` or the system library Pango is missing; the sentence says what to install,
-            and what to do without it.
+        ExtraMissingError: the extra `pdf` or the system library Pango is missing; the error says what to install, and
+            what to do without it.
     """
     try:
         extras.require("pdf", "a PDF")
@@ -46,7 +46,7 @@ def write(run: Run, summary: dict[str, Any], path: Path) -> None:
     from weasyprint import CSS, HTML
     from weasyprint.urls import URLFetcher
 
-    # Allow only `data:` URLs, as the plots contain: nothing is fetched.
+    # Allow only `data:` URLs, which the plots contain, so that nothing is fetched.
     fetcher = URLFetcher(allowed_protocols=("data",))
     html = page.render(run, summary, scripts=False)
     sheet = CSS(string=_sheet(), url_fetcher=fetcher)

@@ -17,7 +17,7 @@ from analysis.verdict.evaluate import Result, evaluate
 
 DEFAULT: Final = "checks.failed == 0"
 _SAID: Final = "by default: no gate of the scenario is about checks"
-#: At most this many failed checks are shown by name.
+#: Maximum number of failed checks that are shown by name.
 _SHOWN: Final = 5
 
 

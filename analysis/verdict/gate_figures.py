@@ -30,7 +30,7 @@ Value = tuple[float | None, float | None, float | None, str]
 
 
 class GateFigures:
-    """The samples of each metric and the times by which they belong to windows; both are read on first use."""
+    """Computes the figures of gates from a run's record; the samples of each metric are read on first use."""
 
     def __init__(self, run: Run, whole: Window, summary: Mapping[str, Any]) -> None:
         self._run = run
@@ -64,8 +64,8 @@ class GateFigures:
             too_few = not _enough(len(values), metric.percentile) and metric.percentile < 100
             if too_few and not gate.holds(values.at_rank(len(values)).value):
                 doubt = f"{len(values):,} samples are too few for {metric.statistic}"
-                # With too few samples the gate may fail only if the second largest sample is above the threshold too,
-                # so the lower bound must not be above that sample.
+                # With too few samples, the gate may fail only if the second largest sample also exceeds the threshold.
+                # So the lower bound is at most that sample.
                 next_low = values.at_rank(len(values) - 1).low if len(values) > 1 else -math.inf
                 low = None if found.low is None or next_low is None else min(found.low, next_low)
                 return found.value, low, found.high, doubt
@@ -76,7 +76,7 @@ class GateFigures:
         return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> Value:
-        """Return the recovery time; subscriptions that were never ready again count as longer than the record shows."""
+        """Return the recovery time; a subscription that never recovered counts with its wait until the record's end."""
         known, waited = recovery.times_ns(self._run)
         times = np.sort(np.concatenate((known, waited)))
         if not len(times):
@@ -128,7 +128,7 @@ class GateFigures:
         return self._samples[distribution]
 
     def _widened(self, distribution: str, found: Between) -> Between:
-        """Return the figure, widened by uncertainty that is not in its samples.
+        """Return the figure with bounds that also include the clock errors and lags which its samples lack.
 
         The schedule is on the master's clock, so lateness includes the publishers' clock errors. In a record that does
         not say how exact arrivals are, arrivals without kernel timestamps are late by up to the event loop's lag.
@@ -160,7 +160,7 @@ class GateFigures:
         return Bounded.of((end_ns - begin_ns)[known])
 
     def _publishes(self, distribution: str, window: Window) -> Bounded:
-        """Return the samples of a publish distribution for the requests that were due in a window."""
+        """Return the samples of a publish distribution, such as lateness, for the requests scheduled in a window."""
         times = ("intended_ns", "sent_ns", "acked_ns")
         found = Collector()
         for stretch in stretches(self._run, self._whole):
@@ -231,7 +231,7 @@ class GateFigures:
         return float(failed) if name == "checks.failed" else passed / (passed + failed)
 
     def _totals(self, window: Window) -> dict[str, int]:
-        """Return the sums over the events that were due in a window."""
+        """Return the numbers of events and deliveries, by outcome, for the events that were scheduled in a window."""
         if window not in self._known_totals:
             self._known_totals[window] = _totals(self._settled, window)
         return self._known_totals[window]

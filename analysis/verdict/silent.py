@@ -77,7 +77,7 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
 
 
 def _silent(rows: Rows) -> Flags:
-    """Return a mask of subscriptions that received nothing, unless the loss rate of the others makes that likely."""
+    """Return a mask of subscriptions that received nothing although the loss rate of the others makes that unlikely."""
     expected = rows.counts["expected"]
     got = rows.counts["delivered"] + rows.counts["late"]
     nothing = (got == 0) & (expected >= LEAST_EXPECTED)
@@ -150,7 +150,7 @@ def _cause(pattern: str, channels: list[str], silent: int, of: int, proven: int,
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """Return one sentence on each of the worst patterns, and one on the rest."""
+    """Return sentences on silent subscriptions: one for each of the worst channel patterns, and one for all others."""
     found = summary.get("silent_subscriptions")
     if found is None:
         return []

@@ -184,7 +184,7 @@ def leaves(value: Any, steps: Steps = ()) -> Iterator[Steps]:
 
 
 def flat(value: Any) -> dict[str, Any]:
-    """Return the leaves of a JSON value by their path, as written by `shown`."""
+    """Return all values in a JSON value that are neither objects nor lists, by path in the form of `shown`."""
     found = {}
     for steps in leaves(value):
         at = value
@@ -365,6 +365,6 @@ def conclusion(found: Verification) -> str:
 
 
 def _grouped(absent: Sequence[str]) -> list[str]:
-    """Return keys without their file's name; keys that differ only in list indices appear once."""
+    """Return the keys of missing figures without the file's name; keys that differ only in list indices appear once."""
     names = {re.sub(r"\.\d+(?=\.|$)", ".*", entry.partition(": ")[2] or entry): None for entry in absent}
     return list(names)

@@ -194,7 +194,7 @@ def _side(
         try:
             there = {(each.run, each.created_ns): each for each in known.profiles(place)}
         except ReadError as error:
-            # One error message lists all places that were tried, so keep the part for a place without runs short.
+            # One error message lists all paths that were tried, so its part for a path without runs is only "has none".
             damaged = "damaged record" in str(error)
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue
@@ -270,8 +270,8 @@ def _metric(
     found.count("by scipy", 3)
     if kind in (Kind.SINGLE, Kind.FEW) or low is None or high is None:
         return
-    # A comparison's interval is never narrower than that of scipy's test, so a change that scipy's test does not find
-    # significant must not have the verdict better or worse.
+    # A comparison's interval is at least as wide as that of scipy's test. So the verdict may be better or worse only if
+    # scipy's test finds the change significant.
     logs = np.log(base), np.log(new)
     if kind is Kind.PAIRS:
         if np.ptp(logs[1] - logs[0]) == 0:
@@ -304,7 +304,7 @@ def _metric(
 
 
 def _slack(value: float) -> float:
-    """Return the absolute tolerance for ``value``, a ratio minus one; `TOLERANCE` is relative to the ratio itself."""
+    """Return the absolute tolerance for a change (a ratio minus one); `TOLERANCE` is relative to the ratio."""
     return TOLERANCE * (1 + abs(value))
 
 

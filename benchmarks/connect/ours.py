@@ -1,5 +1,7 @@
 """Connect users of the harness, as a worker does while it records: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
 
+CPU time, duration and memory are measured while the number of connected users grows from FEW to MANY.
+
 Users are started as Locust starts them: AT_ONCE at first, then one after each acknowledged subscribe. So AT_ONCE users
 are connecting at any time. Each connection is kept open. If BENCH_PROFILE names a file, cProfile's profile of the
 counted connects is written to it.

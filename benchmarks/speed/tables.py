@@ -34,7 +34,7 @@ def show_errors(console: Console, section: Section) -> None:
 
 
 def show_figures(console: Console, sections: Sequence[Section]) -> None:
-    """Print the one table: all figures by tool, with our own padding and with a real payload."""
+    """Print a table of all figures by tool, for events padded by the harness and for events with a real payload."""
     table = Table(title="All figures", title_justify="left")
     for number, column in enumerate(
         ("measured", "tool", OWN, REAL, "no payload", "unit", "of limit", "ours is")
@@ -67,9 +67,9 @@ def _value(figure: Figure | None) -> str:
 def _compared(
     cells: Mapping[str | None, Figure], tools: Mapping[str, Mapping[str | None, Figure]]
 ) -> tuple[str, str]:
-    """Return, as text, how many times as good as the limit a tool is, and how many times as good as the tool ours is.
+    """Return two ratios as text: a tool's figure to that of the limit, and our figure to that of the tool.
 
-    The figures compared are those with a real payload if there are any.
+    A ratio above 1 means better. The figures with a real payload are compared if there are any.
     """
     payload = next(each for each in (REAL, OWN, None) if each in cells)
     one = cells[payload]
@@ -82,7 +82,7 @@ def _compared(
 
 
 def _times(better: Figure, than: Figure) -> float:
-    """Return how many times as good as ``than`` the figure ``better`` is; below 1 if it is worse."""
+    """Return the factor by which the figure ``better`` is better than ``than``; below 1 if it is worse."""
     return than.value / better.value if better.cost else better.value / than.value
 
 

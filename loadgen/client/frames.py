@@ -19,7 +19,7 @@ import msgspec
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import Handshake, HttpRequest
 
-#: At most this many frames are kept: a service may send without end.
+#: Maximum number of frames that are kept, since a service may send without end.
 MOST_FRAMES: Final = 100
 #: A frame's text is cut to this many characters, and each of its values to `_VALUE_CHARACTERS`.
 MOST_CHARACTERS: Final = 600
@@ -33,7 +33,7 @@ _SEARCHED_CHARACTERS: Final = 4
 
 #: Headers whose values hold no secret.
 _PLAIN_HEADERS: Final = frozenset({"accept", "content-length", "content-type", "host", "user-agent"})
-#: Known protocol names. Some services read a key from other subprotocols, so those are hidden.
+#: WebSocket subprotocols that are shown. Any other is hidden, because some services take a key as a subprotocol.
 _PLAIN_SUBPROTOCOLS: Final = frozenset(
     {"aws-appsync-event-ws", "graphql-transport-ws", "graphql-ws", "mqtt", "nats", "v12.stomp", "wamp.2.json"}
 )
@@ -90,7 +90,7 @@ class Frames:
         self._hidden: set[str] = set()
         self._mqtt = False
         self._frames: list[Frame] = []
-        #: Name of the step of `loadgen probe` to which the next frames belong.
+        #: Name of the current step of `loadgen probe`, stored with each new frame.
         self.step = ""
         #: Number of frames that were not kept.
         self.left_out = 0
@@ -195,7 +195,7 @@ class Frames:
             # The first word is the command of a text protocol, such as CONNECT; what follows may be a login.
             command = re.match(rb"[A-Za-z+-]{1,15}\b", bytes(message[:16]))
             word = command[0].decode() if command else ""
-            # A secret at the start may look like a command: keep the word only if `_shown` does not hide it.
+            # The first word may be a secret that looks like a command, so show it only if `_shown` does not hide it.
             if not self._shown(message).startswith(word):
                 word = ""
             return f"{word} … ({len(message):,} bytes)".lstrip()
@@ -230,7 +230,7 @@ class Frames:
         return self._foreign(text.encode(errors="replace"))
 
     def _holds_secret(self, text: str) -> bool:
-        """Return True if the service's protocol would hide a part of the text, such as a password."""
+        """Return True if the rules of the service's protocol hide a part of the text, such as a password."""
         written = text[:_VALUE_CHARACTERS].encode(errors="replace")
         return self._shown(written) != unreadable.shown(written)
 

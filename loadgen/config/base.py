@@ -13,17 +13,20 @@ WORD, MAPPING, LIST = "<word>", "<mapping>", "<list>"
 
 
 def is_tag(step: int | str) -> bool:
-    """Return whether a step of a pydantic error location is a union's tag, or pydantic's mark for a mapping's key."""
+    """Return True if ``step``, part of the location (`loc`) of a pydantic error, is not written in the user's file.
+
+    Such a step is the tag of a union, or `[key]`, by which pydantic says that the error is in a mapping's key.
+    """
     return isinstance(step, str) and (step == "[key]" or (step.startswith("<") and step.endswith(">")))
 
 
 def as_tuple(value: object) -> object:
-    """Return a list as the tuple that a frozen model holds, and any other value unchanged."""
+    """Convert a list to a tuple, since frozen models have no lists; return any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def word_or_mapping(value: object) -> str:
-    """Return the union tag of a value that is written either as a word or as a mapping."""
+    """Return the tag of a pydantic union whose values users write either as a word or as a mapping."""
     return MAPPING if isinstance(value, dict | BaseModel) else WORD
 
 

@@ -32,7 +32,7 @@ Row = tuple[int, tuple[Cell, ...]]
 
 
 class _WrongRow(Exception):  # noqa: N818  collected as one of the file's problems
-    """A row cannot be used; the message completes a sentence that begins with the row's place."""
+    """A row cannot be used; the message completes a sentence that begins with the number of the line or row."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -294,7 +294,7 @@ def _plain(value: Any) -> Cell:
 
 
 def _other_kind(line: bytes) -> str | None:
-    """Return why a file with this first line is not UTF-8 text, if its first bytes show that."""
+    """Return what is wrong with a file that begins with this line, or None if the line shows no known fault."""
     if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line[:4].count(0) == 2:
         return "the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"
     if line.startswith(b"PK\x03\x04"):

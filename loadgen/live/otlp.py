@@ -77,7 +77,7 @@ class Exporter:
         state = self._current()
         if state is None or state.view is None:
             return
-        # This does not block other greenlets: Locust has patched the sockets.
+        # The export does not block other greenlets, because Locust has patched the sockets.
         result = self._exporter.export(metrics_data(state, now_ns()))
         failed = result is not MetricExportResult.SUCCESS
         if failed and not self._failed:

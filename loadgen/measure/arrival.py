@@ -13,7 +13,7 @@ class Arrival(int):
     arrivals on unchanged.
     """
 
-    #: The arrival may be up to this much earlier than the integer value.
+    #: Length of the interval in ns: the arrival may be up to this much earlier than the interval's end.
     uncertain_ns: int
     #: For bytes that may hold several messages (see `of_bytes`): the arrival of the message that ends with the last
     #: byte.

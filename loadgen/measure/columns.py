@@ -1,4 +1,4 @@
-"""The buffer of deliveries: the receive path packs each one into it as bytes, so that no Python object is kept.
+"""The buffer of deliveries: the receive path packs each delivery into it as bytes, so that no Python object is kept.
 
 If `loadgen.native` was built, it provides the buffer, so that its fast paths write deliveries without running Python.
 """
@@ -131,9 +131,9 @@ class DeliveryBuffer(RowBuffer):
 
         def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
             offset = self._offset
-            # Unpack the stamp by name: passing `*stamp` would first build a list and a tuple.
+            # Unpack the stamp into names, because passing `*stamp` would first build a list and a tuple.
             token, publisher, sequence, intended_ns, sent_ns = stamp
-            # Anything but a plain int is an `Arrival`.
+            # An arrival that is not a plain int is an `Arrival`, an interval of the length `uncertain_ns`.
             early_ns = 0 if type(arrival_ns) is int else arrival_ns.uncertain_ns  # type: ignore[attr-defined]
             pack_into(
                 self._buffer, offset,

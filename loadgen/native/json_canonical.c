@@ -18,8 +18,7 @@ typedef const unsigned char *Text;
 #define FLOAT_ZEROS_MAX 3   /* most zeros after "0." for which msgspec writes no exponent */
 #define DIGIT(c) ((unsigned char)((c) - '0') < 10)
 
-/* A member in the output, as offsets in `out`: of its opening quote, of the closing quote of its name, and of its
-   end. */
+/* A member of an object, as offsets in `out`: of the opening and the closing quote of its name, and of its end. */
 typedef struct {
     uint32_t begin, name_end, end;
 } Member;

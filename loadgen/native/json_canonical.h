@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Longer events are left to the Python path, so that the two buffers of this size fit on the stack of any thread. */
+/* Maximum size of an event in bytes, so that two buffers of this size fit on the stack of any thread. Longer events are
+   left to the Python path. */
 #define JSON_CANONICAL_BYTES_MAX 16384
 
 /* Prepares the tables of `json_canonical_crc`; call it once before that function. */

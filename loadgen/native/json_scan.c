@@ -2,8 +2,8 @@
    string. Text of the second level is read in place, without unescaping it first: there, `\"` is a quote, `\\n` is an
    escaped newline and `\n` is a newline.
 
-   Each function is written once and compiled twice, for each value of its constant `nested`: 1 on the second level. The
-   scanner refuses some valid text too: numbers that are too long (`number`), and values that are nested too deep. */
+   Each function is written once and compiled twice: with the constant `nested` 0 for plain text, and 1 for the second
+   level. The scanner refuses some valid text too: numbers that are too long (`number`), and values nested too deep. */
 #include "json_scan.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@
 
 /* --- values --- */
 
-/* Skips whitespace. In a string, tabs and newlines are escaped. */
+/* Skips whitespace. Within the content of a JSON string (`nested`), tabs and newlines are escaped. */
 INLINE Text space(Text at, Text end, const int nested) {
     while (at < end) {
         if (*at == ' ' || (!nested && (*at == '\n' || *at == '\r' || *at == '\t'))) {
@@ -51,7 +51,7 @@ INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int n
 
 /* Skips a member's name, from the position after its opening quote; sets `found` to 1 if the name equals the token. */
 INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const int nested) {
-    /* Most names already differ from the token in the first byte: comparing it first saves a call. */
+    /* Most names differ from the token in the first byte, so comparing this byte first saves a call of memcmp. */
     int may_be = (size_t)(end - at) > token->length && (token->length == 0 || *at == *token->name);
     Text after = may_be && memcmp(at, token->name, token->length) == 0
                      ? quote(at + token->length, end, nested) : NULL;
@@ -74,7 +74,7 @@ INLINE Text value(Text at, Text end, const JsonPath *path, JsonStamp *stamp, con
     int wanted = path->count > 0; /* 1 if the next value is the stamp or contains it */
     int found = !wanted;
     uint32_t seen = 0;      /* a bit for each token that was found */
-    uint32_t places[JSON_TOKENS_MAX]; /* for each list that leads to the stamp: the index of its current element */
+    uint32_t places[JSON_TOKENS_MAX]; /* for each list that contains the stamp: the index of its current element */
     int escaped;
 
 next_value:
@@ -119,7 +119,7 @@ next_value:
             at = quote(at, end, nested);
             if (at != NULL) at = string(at, end, &escaped, nested);
     }
-    /* The path leads into this value, which is neither an object nor a list. */
+    /* If `wanted`, the path to the stamp leads into this value, which is neither an object nor a list. */
     if (at == NULL || wanted) return NULL;
 
 after_value:
@@ -164,7 +164,7 @@ next_element:
     }
 
 check_wanted:
-    /* Only the Python path knows which of two members of the same name counts. */
+    /* If an object has two members of this name, leave the text to the Python path, which knows which one to use. */
     if (wanted) {
         if (seen >> on_path & 1) return NULL;
         seen |= 1u << on_path;

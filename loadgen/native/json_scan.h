@@ -9,7 +9,7 @@
    allows about a thousand levels. */
 #define JSON_DEPTH_MAX 64
 #define JSON_TOKENS_MAX 16
-/* Number of integers in a stamp without a checksum; each of them is a column of a delivery. A checksum is one more. */
+/* Number of integers in a stamp without a checksum; each is stored as a column of a delivery. A checksum adds one. */
 #define JSON_STAMP_NUMBERS 5
 #define JSON_CHECKED_NUMBERS 6
 
@@ -17,7 +17,7 @@
 typedef struct {
     const unsigned char *name;
     uint32_t length;
-    int32_t index; /* the index, if the name can also be an index into a list, else -1 */
+    int32_t index; /* the name as an index into a list, or -1 if it cannot be one */
 } JsonToken;
 
 /* The numbers of a stamp and its place in the text. */
@@ -49,7 +49,7 @@ const unsigned char *json_value(const unsigned char *at, const unsigned char *en
 /* Returns 1 if a text is UTF-8 (RFC 3629), whether it is JSON or not. */
 int text_is_utf8(const unsigned char *at, const unsigned char *end);
 
-/* Skips a value, and reads the stamp in it. Returns NULL also if the path does not lead to exactly one stamp. */
+/* Skips a value, and reads the stamp in it. Returns NULL, too, if the value has no stamp or several at the path. */
 const unsigned char *json_stamp(
     const unsigned char *at, const unsigned char *end, const JsonPath *path, JsonStamp *stamp);
 
@@ -61,8 +61,8 @@ const unsigned char *json_stamp_in_string(
 /* Skips printable ASCII other than quotes and backslashes; never returns NULL. */
 const unsigned char *json_plain(const unsigned char *at, const unsigned char *end);
 
-/* Reads an escaped character of an inner string, from its first backslash. The text must have been found valid on both
-   levels. */
+/* Reads an escaped character, from its first backslash, of a string in JSON text that is itself the content of a JSON
+   string. The inner and the outer text must have been found valid. */
 const unsigned char *json_escape_in_string(const unsigned char *at, const unsigned char *end, int *character);
 
 /* Writes a character in UTF-8; returns the number of bytes, at most 4. */

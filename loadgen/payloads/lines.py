@@ -30,7 +30,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def table_name(group: str) -> str:
-    """Return the name of the table with the messages of a group; it contains spaces, so no data can have this name."""
+    """Return the name of the table with a group's messages; no other table has this name, since it contains spaces."""
     return f"payload of {group}"
 
 

@@ -73,7 +73,7 @@ class NativePlace(NamedTuple):
 
 
 class Body:
-    """The body of an event that has no stamp yet."""
+    """The body of an event, without the stamp, which `sealed` adds."""
 
     __slots__ = ("parts",)
 
@@ -162,7 +162,7 @@ class _Beside(Body):
 
 
 def plain(size_bytes: int, members: str = "") -> Body:
-    """Return the body of an event in the usual form; see `measure.stamp.usual_parts`."""
+    """Return the body of an event with the stamp in its default place; see `measure.stamp.usual_parts`."""
     return Body(usual_parts(size_bytes, members))
 
 
@@ -207,10 +207,10 @@ class Stamping:
             _refuse if place.beside else _reader(self._tokens, stamps.integrity)
         )
 
-    # The following methods make bodies, before the sending time of their events is taken.
+    # The following methods make bodies. A body is made before its event's sending time is taken.
 
     def whole(self, head: str, tail: str, timed: bool = False, known: int | None = None) -> Body:
-        """Return a body from the JSON text before and after the stamp; ``known`` is its checksum, or None."""
+        """Return a body from the JSON text before and after the stamp; ``known`` is the body's checksum if known."""
         return _Whole(head, tail, timed, self._checked, known)
 
     def content(self, content: bytes, timed: bool = False) -> Body:
@@ -243,7 +243,7 @@ class Stamping:
         assert self._checked is not None
         return _checksum_of_padded(head, tail, length, self._checked)
 
-    # The following methods add stamps to events, when an open connection is about to send them, and read stamps.
+    # The following methods read stamps, or add stamps to events just before an open connection sends them.
 
     def event(
         self, token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, body: Body
@@ -260,7 +260,7 @@ class Stamping:
 
 
 def usual_bytes(stamps: Stamps, around_bytes: int) -> int:
-    """Return the size of an event with a typical stamp and ``around_bytes`` bytes of other text."""
+    """Return the size in bytes of an event with a stamp of typical length and ``around_bytes`` bytes of other text."""
     if stamps.place.beside:
         return max(1, around_bytes)
     return around_bytes + _USUAL_STAMP_BYTES + (_USUAL_CHECKSUM_BYTES if stamps.integrity else 0)
@@ -338,7 +338,7 @@ def _reader(tokens: tuple[str, ...], integrity: bool) -> Callable[[str | bytes],
 
 
 def _values_reader(tokens: tuple[str, ...], kind: Any) -> Callable[[str | bytes], Any]:
-    """Return a function that reads the value of type ``kind`` at a place in an event."""
+    """Return a function that reads from an event the value, of type ``kind``, at the path ``tokens``."""
     if any(index_of(name) is not None or not _WRITTEN_PLAINLY(name) for name in tokens):
         decode = msgspec.json.decode
         return lambda text: msgspec.convert(stamp_in(decode(text), tokens)[0], kind)

@@ -21,8 +21,8 @@ from loadgen.scenario.template import Template
 
 #: Maximum number of subscriptions to draw with the scenario's seed; drawing that many takes about a second.
 SPELLED_OUT = 50_000
-#: Maximum number of channel patterns to compute one by one in runs with more than `SPELLED_OUT` subscriptions; that
-#: takes some seconds.
+#: Maximum number of channel patterns to compute one by one in runs with more than `SPELLED_OUT` subscriptions. A
+#: million patterns take some seconds.
 _PATTERNS_MAX = 1_000_000
 _NS_PER_S = 1_000_000_000
 
@@ -42,7 +42,7 @@ class GroupLoad:
 
     name: str
     requests: float
-    """Publish requests due; their mean for Poisson arrival."""
+    """Number of scheduled publish requests, or the mean of this number for Poisson arrival."""
     events: float
     deliveries: float | None
     """Expected deliveries; None if there are too many channels to compute them, or if only the values of the data
@@ -57,7 +57,7 @@ class GroupLoad:
 
 
 def audience(run: ResolvedRun) -> Audience | None:
-    """Return all subscriptions by pattern, or None if there are too many patterns or `by_row` returns None.
+    """Return all subscriptions by pattern, or None if they cannot be known before the run or have too many patterns.
 
     Patterns that depend on data contain row numbers instead of the rows' values.
     """
@@ -91,10 +91,10 @@ def audience(run: ResolvedRun) -> Audience | None:
 
 
 def receivers(subscribed: Mapping[str, float]) -> dict[str, float]:
-    """Return how many receivers an event has by channel pattern, from the numbers of subscriptions.
+    """Return the number of receivers of an event for each channel pattern; ``subscribed`` has subscription counts.
 
-    All members of a shared subscription together are one receiver. If a subscription has fewer than one member on
-    average, it counts as that average.
+    All members of a shared subscription together are one receiver. A shared subscription with fewer than one member on
+    average counts as that average.
     """
     found: defaultdict[str, float] = defaultdict(float)
     for channel, count in subscribed.items():
@@ -104,7 +104,7 @@ def receivers(subscribed: Mapping[str, float]) -> dict[str, float]:
 
 
 def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
-    """Return the load of each publishing group, in the scenario's order; ``seen`` is the run's audience."""
+    """Return the load of each publishing group, in the scenario's order; ``seen`` is the result of `audience`."""
     if seen is not None:
         planned = by_row(run)
         assert planned is not None
@@ -133,20 +133,20 @@ def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
 
 
 def due(pace: Pace, offset_ns: int) -> float:
-    """Return the number of a group's requests due before ``offset_ns`` from the start of the warm-up, not rounded."""
+    """Return the number, not rounded, of requests scheduled in the ``offset_ns`` ns after the start of the warm-up."""
     if pace.curve:
         return float(pace.integral.requests_before(offset_ns))
     return pace.requests_per_s * offset_ns / _NS_PER_S
 
 
 def due_by_client(pace: Pace, clients: int, duration_ns: int) -> Sequence[float]:
-    """Return the number of requests each client has due within ``duration_ns``.
+    """Return the number of publish requests that each client is scheduled to send within ``duration_ns``.
 
     The numbers are those of `pacing.offsets_ns`, or their mean for Poisson arrival.
     """
     if pace.arrival is Arrival.POISSON:
         return [due(pace, duration_ns) / clients] * clients
-    # Client k sends bursts k, k + clients, k + 2·clients, …
+    # Client k sends the bursts with the numbers k, k + clients, k + 2·clients, …
     bursts = request_count(pace, duration_ns) // pace.burst
     return [float(max(0, ceil((bursts - index) / clients)) * pace.burst) for index in range(clients)]
 
@@ -154,7 +154,7 @@ def due_by_client(pace: Pace, clients: int, duration_ns: int) -> Sequence[float]
 def _combinations(
     template: Template, variables: Mapping[str, Variable], clients: int
 ) -> Iterator[tuple[dict[str, int], float]]:
-    """Yield each combination of a template's variables, and the number of clients expected to have it."""
+    """Yield each combination of values of a template's variables, and the expected number of clients that have it."""
     names = tuple(dict.fromkeys(template.names))
     fixed = [name for name in names if variables[name].assign == "by-client"]
     drawn = [name for name in names if variables[name].assign == "random"]
@@ -169,7 +169,7 @@ def _combinations(
 
 
 class _Channel:
-    """A publisher's channel template; finds the values of its variables with which it matches a subscription."""
+    """The channel template of a publisher; computes how many of its requests match subscriptions."""
 
     def __init__(self, source: str, variables: Mapping[str, Variable]) -> None:
         self._segments = [Template.parse(segment) for segment in source[1:].split("/")]
@@ -182,7 +182,10 @@ class _Channel:
         }
 
     def expected(self, patterns: Mapping[str, float], requests: Sequence[float]) -> float:
-        """Return the expected number of (request, subscription) matches; ``requests`` has one number per client."""
+        """Return the expected number of (request, subscription) matches.
+
+        ``patterns`` has the number of subscriptions by pattern, and ``requests`` the number of requests by client.
+        """
         of_clients: dict[tuple[str, ...], dict[tuple[int, ...], float]] = {}
         total = 0.0
         for pattern, count in patterns.items():
@@ -198,7 +201,7 @@ class _Channel:
         return total
 
     def _requests_by(self, fixed: tuple[str, ...], requests: Sequence[float]) -> dict[tuple[int, ...], float]:
-        """Return the numbers of requests, added up over clients with the same values of the variables ``fixed``."""
+        """Add up ``requests`` (one number per client) over clients with the same values of the variables ``fixed``."""
         if not fixed:
             return {(): float(sum(requests))}
         by: defaultdict[tuple[int, ...], float] = defaultdict(float)
@@ -207,7 +210,7 @@ class _Channel:
         return by
 
     def _matching(self, pattern: str) -> Iterator[dict[str, int]]:
-        """Yield the variable values with which the channel matches; a variable left out may have any value."""
+        """Yield values of variables with which the channel matches ``pattern``; those left out may have any value."""
         parts = pattern[1:].split("/")
         below = parts[-1] == "*"
         if below:

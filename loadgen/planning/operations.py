@@ -16,7 +16,8 @@ _NS_PER_S = 1_000_000_000
 _UNKNOWN = (
     "publish", "delivery", "probe_publish", "probe_delivery", "connect", "subscribe", "handler", "keepalive",
 )  # fmt: skip
-#: Replaces `*` in the channel of a readiness probe, an event that tests a subscription; any name gives the same count.
+#: Segment in place of `*` in the channel of a readiness probe (an event that tests a subscription). Any name would give
+#: the same counts.
 _PROBE_SEGMENT = "probe"
 
 
@@ -49,7 +50,7 @@ class Usage:
         )
 
     def bill(self, prices: Prices) -> dict[str, Any]:
-        """Return the cost of this usage as `analysis.pricing.bill` gives it."""
+        """Return the cost of this usage, in the form of `analysis.pricing.bill`."""
         return pricing.bill(self.operations, self.connection_minutes, self.bytes_out, prices.snapshot())
 
 
@@ -62,9 +63,9 @@ def of_run(
 ) -> Usage:
     """Return the usage of one run from its first connect to its last close.
 
-    The connection time leaves out the time until subscriptions are ready, which depends on the service. Readiness
-    probes count as one round, the minimum. Drops and churn add their expected connects and subscribes, but the time for
-    which they keep clients away is not subtracted from the connection time.
+    The connection time leaves out the wait until subscriptions are ready, because it depends on the service. Readiness
+    probes are counted as if one round were enough. Drops and churn add their expected connects and subscribes, but the
+    time for which they keep clients away is not subtracted from the connection time.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)
     again = returns.of_run(run)
@@ -184,7 +185,7 @@ def _connected(run: ResolvedRun, keepalive_s: float) -> tuple[float, float]:
 
 
 def _probe_round(patterns: Mapping[str, float] | None) -> tuple[float, float | None]:
-    """Return the number of readiness probes in a round, one per channel, and of subscriptions that they reach."""
+    """Return the number of readiness probes in a round (one per channel), and the number of their deliveries."""
     if patterns is None:
         return 0.0, None
     exact = {pattern: count for pattern, count in patterns.items() if not pattern.endswith("/*")}

@@ -11,9 +11,9 @@ PREFIX: Final = "/$share/"
 
 
 def split(channel: str) -> tuple[str | None, str]:
-    """Return the group of a shared subscription and the pattern that it shares, else (None, channel).
+    """Return the group and the pattern of a shared subscription, or (None, channel) if it is not shared.
 
-    The channel is in its normal form. The group may be empty or invalid: `validate_subscribe` refuses that.
+    The channel is in its normal form. The group may be empty or invalid: `validate_subscribe` refuses such a group.
     """
     if not channel.startswith(PREFIX):
         return None, channel

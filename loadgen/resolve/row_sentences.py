@@ -19,7 +19,7 @@ _MOST_PROBLEMS: Final = 10
 def kept(rows: "Iterable[Row]", columns: Sequence[str], name: str, what: str) -> "Table":
     """Return the rows of a file as a table.
 
-    ``name`` names the file in messages, and ``what`` its rows, as in "rows".
+    ``name`` and ``what`` are the words for the file and for its rows (such as "rows") in error messages.
 
     Raises:
         DataError: the file cannot be read, the rows cannot be kept, or there are none.
@@ -45,7 +45,7 @@ def with_row(data: Data, table: "Table", row: int, path: Sequence[str | int], wh
 
 
 def first_ten(found: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Yield the sentences of the first ten (file, sentence) pairs; after ten, add a sentence that there may be more."""
+    """Yield the sentences of the first ten (file, sentence) pairs; if there are ten, add that there may be more."""
     shown = list(islice(found, _MOST_PROBLEMS))
     yield from (sentence for _, sentence in shown)
     if len(shown) == _MOST_PROBLEMS:

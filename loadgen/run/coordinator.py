@@ -50,7 +50,7 @@ _LOOK_S = 0.5
 class Coordinator:
     """Conduct one run.
 
-    :meth:`run` is its greenlet; messages, signals and displays call the other methods.
+    :meth:`run` runs in a greenlet of its own. The code for messages, signals and displays calls the other methods.
     """
 
     def __init__(
@@ -247,8 +247,8 @@ class Coordinator:
     # The following methods end the run.
 
     def _finish(self) -> None:
-        # Wait for the drain even if the run was cut short while clients published: otherwise events in flight would
-        # count as lost.
+        # If the run was cut short while clients published, wait for the drain phase too. Otherwise events in flight
+        # would count as lost.
         cut_short = self.phase in ("warmup", "measure")
         drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self._view.enter(FINISHING, None)

@@ -84,7 +84,7 @@ class _Logs(Struct):
 
 
 _FROM_WORKER: Final[dict[str, Any]] = {
-    # Locust's version; only Locust's own tests send the number -1 instead.
+    # The message's data are Locust's version as a text (only Locust's own tests send the number -1 instead).
     "client_ready": Name,
     "client_stopped": None,
     "heartbeat": _Heartbeat,

@@ -62,7 +62,10 @@ def written(
     overrides: Mapping[str, str],
     check: Callable[[Scenario], Iterable[Problem]],
 ) -> Written:
-    """Return the scenario that plain data describe, as :func:`read` does; the scenario's files are in ``folder``."""
+    """Return the scenario that ``data`` (parsed YAML or JSON) describes; its data files are in ``folder``.
+
+    ``overrides``, ``check`` and the error are those of :func:`read`.
+    """
     override(data, places, overrides)
     problems = read_recordings(data, places, folder)
     try:

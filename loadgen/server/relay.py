@@ -42,7 +42,7 @@ _decode = msgspec.msgpack.Decoder(_Publish).decode
 
 
 def mesh(processes: int) -> list[list[socket.socket]]:
-    """Return for each process a list of sockets: its end of the socket pair that it shares with each other process.
+    """Connect each process with every other by a socket pair; return for each process a list of its ends.
 
     Raises:
         OSError: the limit on open files is reached.
@@ -78,11 +78,11 @@ class _Link:
 
     @property
     def full(self) -> bool:
-        """True if more than `BUFFER_LIMIT_BYTES` waits for the peer."""
+        """True if more than `BUFFER_LIMIT_BYTES` of data waits for the peer."""
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
-        """Write at once what the kernel accepts, so that the peer delivers at the same time; write the rest later."""
+        """Write at once what the kernel accepts, so that the peer delivers without delay; write the rest later."""
         if not self.open:
             return
         sent = 0
@@ -111,7 +111,7 @@ class _Link:
         except BlockingIOError:
             return 0
         except OSError:
-            # The peer has ended. The parent notices this, too, and stops the server.
+            # The peer process has ended. The parent process also notices this and stops the server.
             self.close()
             return 0
 
@@ -163,7 +163,7 @@ class _Link:
                     self._on_change()
                     continue
                 publish = _decode(view[body:end])
-                # Reading a publish counts as one delivery: it takes time even without subscribers in this process.
+                # Reading a publish takes time even without subscribers in this process, so it counts as one delivery.
                 delivered += 1 + self._deliver(publish.channel, publish.events) * len(publish.events)
         del received[:begin]
         return delivered < _DELIVERIES_A_TURN
@@ -179,7 +179,7 @@ class Relay:
 
     @property
     def full(self) -> bool:
-        """True if publishing must wait, since a peer is too far behind."""
+        """True if publishing must wait, because more than `BUFFER_LIMIT_BYTES` of data waits for a peer."""
         return any(link.full for link in self._links)
 
     def send(self, channel: str, events: Sequence[str]) -> None:
@@ -191,14 +191,15 @@ class Relay:
             link.send(message)
 
     async def wait_for_room(self) -> None:
-        """Return when no peer is too far behind any more."""
+        """Return when at most `BUFFER_LIMIT_BYTES` of data waits for each peer."""
         await self._wait(lambda: not self.full)
 
     async def settle(self) -> None:
-        """Send a mark to each peer, and return once all peers' marks have arrived, or after a second.
+        """Wait until the events that the other server processes have published so far are delivered here.
 
-        When all marks have arrived, all events that a peer published before its mark have been delivered here. Every
-        process settles before it closes its connections, so that acknowledged events still reach the subscribers.
+        Each process sends a mark (a message of length 0) to all others and waits for their marks, for at most a second.
+        A mark arrives after all earlier events of its sender. Every process calls this method before it closes its
+        connections, so that acknowledged events still reach the subscribers.
         """
         for link in self._links:
             link.send(_MARK)
@@ -235,7 +236,7 @@ class RelayingHub(Hub):
 
     @property
     def full(self) -> bool:
-        """True if a publish must first await `wait_for_room`, since a peer is too far behind."""
+        """True if a publish must first await `wait_for_room`, because too many bytes wait for a peer."""
         return self.relay.full
 
     async def wait_for_room(self) -> None:
@@ -253,9 +254,9 @@ class RelayingHub(Hub):
         self.relay.close()
 
     def _deliver(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver a peer's events to this process's subscriptions, and charge them to the quota of deliveries.
+        """Deliver a peer's events to this process's subscriptions, and count the deliveries against their rate quota.
 
-        Return the number of subscriptions written to.
+        Return the number of subscriptions that got the events.
         """
         written = super().publish(channel, events)
         if self._rates.meters_deliveries:

@@ -15,8 +15,8 @@ from loadgen.transport.native_tls import NativeTls, native_context
 from loadgen.transport.tls import Tls, TlsSessions
 from loadgen.transport.upgrade import LastAccepted
 
-#: Schemes of plain byte streams, and of streams that are the body of an HTTP answer, each with True if it uses TLS. All
-#: other schemes are for WebSockets.
+#: URL schemes of connections that are no WebSockets, each with True if it uses TLS. `tcp` and `tls` are byte streams;
+#: with `http` and `https`, the stream is the body of an HTTP answer.
 _STREAMS: Final = {"tcp": False, "tls": True, "http": False, "https": True}
 _HTTP_PORTS: Final = {"http": 80, "https": 443}
 
@@ -73,8 +73,8 @@ class Address:
         assert self.ssl_context is not None
         session = None if self.sessions is None else self.sessions.session
         if self._native_context is None:
-            # All connections to an address use the same implementation of TLS. Here it is Python's `ssl`, so the kept
-            # session is of that module too.
+            # All connections to an address use the same implementation of TLS. Here it is Python's `ssl`, so a session
+            # to resume is an `ssl.SSLSession`.
             assert session is None or isinstance(session, ssl.SSLSession)
             return Tls(self.ssl_context, self.host, session)
         return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)

@@ -41,7 +41,7 @@ def ask(
     except ValueError as error:
         raise TransportError(f"{url!a} is not an HTTP URL: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # Update the event loop's time, from which gevent counts a timeout: without a load it may be long out of date.
+    # gevent counts a timeout from the event loop's time. An idle loop does not update this time, so update it here.
     gevent.get_hub().loop.update_now()
     try:
         return client.post(body, headers or {}, method, resource)

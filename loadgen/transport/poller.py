@@ -48,13 +48,13 @@ from loadgen.transport.polled_source import Source
 
 _READ = 1
 _EPOLLIN = 1
-#: Size of the read buffer: the longest frame with a two-byte length field, header included. So no read is longer than
-#: such a frame, as the recognition by ``_LONGER_TEXT`` requires.
+#: Size of the read buffer: the longest frame with a two-byte length field, header included. No read is longer, since
+#: ``_LONGER_TEXT`` recognises only frames with such a field.
 _BUFFER_BYTES = 4 + 65_535
 #: Used to recognise a read that is exactly one final, unmasked text frame (RFC 6455, 5.2), which begins with 0x81. For
 #: a text of up to 125 bytes, the second byte is the length. For a longer text, 0x7E and a two-byte length follow. As a
-#: big-endian number, these first four bytes are ``_LONGER_TEXT + size``, where ``size`` is that of the read, its four
-#: header bytes included.
+#: big-endian number, these first four bytes are ``_LONGER_TEXT + size``, where ``size`` is the number of bytes read,
+#: including the four bytes of the header.
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
@@ -66,7 +66,7 @@ _TURN_NS = 50_000_000
 #: Longest delay in the kernel (softirq) from a segment's stamp until the socket is readable; times.c has the same
 #: value.
 _SETTLE_NS = 50_000
-#: Flag of a read that filled its buffer, so that the socket may hold more.
+#: Flag that a source's ``recvmsg_into`` returns if the read filled its buffer, so that the socket may hold more data.
 FILLED = socket.MSG_TRUNC
 
 
@@ -95,9 +95,10 @@ class NativePoller:
             self._watcher.start(self._poller.process, _MOST_A_TURN)
 
     def remove(self, descriptor: int) -> int:
-        """Stop reading the socket and return its `since_ns`; call this before the socket is closed.
+        """Stop reading the socket; call this before the socket is closed.
 
-        Bytes that were read from the socket but not processed yet are dropped, like bytes that were never read.
+        Returns the socket's `since_ns` (see `polled_source.Source`). Bytes that were read but not processed yet are
+        dropped.
         """
         since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
@@ -112,9 +113,9 @@ class NativePoller:
         fast_path: native.FastPath | None,
         tls: TlsEnds | native.Tls | None = None,
     ) -> None:
-        """Set the source's callback for whole text frames and its fast path, which gets the data first.
+        """Set the callback for whole text frames, and the fast path (native code), which gets the data before it.
 
-        With ``tls`` the poller decrypts, and callback and fast path get the plaintext: see `route` in `_native.pyi`.
+        With ``tls`` the poller decrypts the data first. See `route` in `_native.pyi`.
         """
         if isinstance(tls, tuple):
             self._poller.route(descriptor, whole, fast_path, *tls)
@@ -168,7 +169,7 @@ class Poller:
             self._watcher.start(self._on_readable)
 
     def remove(self, descriptor: int) -> int:
-        """Stop reading the socket and return its `since_ns`; call this before the socket is closed."""
+        """Stop reading the socket and return its `since_ns` (see `Source`); call this before the socket is closed."""
         source = self._sources.pop(descriptor)
         since_ns = source.since_ns
         if self._epoll is None:
@@ -188,7 +189,7 @@ class Poller:
         fast_path: native.FastPath | None,
         tls: TlsEnds | native.Tls | None = None,
     ) -> None:
-        """Do nothing: this poller has no fast paths, and it looks up the source's callback ``whole`` at each read."""
+        """Do nothing: this poller uses no native code, and it looks up the source's callback ``whole`` at each read."""
 
     def has_waiting(self, descriptor: int) -> bool:
         """Return False: this poller processes all bytes right after it has read them."""
@@ -238,7 +239,7 @@ class Poller:
         for descriptor, _ in readable:
             source = find(descriptor)
             if source is None:
-                # The source ended while the data of an earlier socket was processed in this round.
+                # This socket was closed after it had become readable, while another socket's data was processed.
                 continue
             try:
                 try:
@@ -337,13 +338,13 @@ def poller() -> Poller | NativePoller:
 
 
 def thread_priority() -> native.Priority | None:
-    """Return how the system schedules the receive thread of the calling thread's hub, or None if there is none."""
+    """Return how the system schedules the native receive thread, or None if the calling thread's hub has none."""
     found = _native_here()
     return None if found is None else found.priority()
 
 
 def thread_cpu_ns() -> int | None:
-    """Return the CPU time (ns) of the receive thread of the calling thread's hub, or None if there is none."""
+    """Return the CPU time (ns) of the native receive thread, or None if the calling thread's hub has none."""
     found = _native_here()
     return None if found is None else found.cpu_ns()
 
@@ -355,7 +356,7 @@ def _native_here() -> NativePoller | None:
 
 
 def python_poller() -> Poller:
-    """Return the gevent hub's Python poller, which reads through a source's ``recvmsg_into`` instead of its socket."""
+    """Return the gevent hub's Python poller, which reads by the method ``recvmsg_into`` of each source."""
     return _of_hub(_python_inlets, Poller)
 
 

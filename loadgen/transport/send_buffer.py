@@ -22,7 +22,7 @@ class SendBuffer:
     ) -> None:
         """Send ``data`` when the socket becomes writable; ``on_sent`` is called from gevent's hub when all is sent.
 
-        An error that ``on_sent`` raises ends ``owner``.
+        ``owner`` is the object that uses the socket. An error that ``on_sent`` raises ends the owner.
         """
         self._socket, self._data, self._on_sent = sock, bytearray(data), on_sent
         #: True once `add` has refused bytes because the buffer would have exceeded its limit.

@@ -18,8 +18,8 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 #: A TLS session to resume, by either of the two implementations of TLS: `Tls` or `NativeTls`.
 Session = ssl.SSLSession | native.TlsSession
 
-#: When the kept session is this old (s), it is replaced by the session of a connection that has resumed it; servers
-#: keep sessions for minutes to hours.
+#: Age (s) from which the stored session is replaced by that of a connection that has resumed it. Servers keep sessions
+#: for minutes to hours.
 _SESSION_FRESH_S = 60.0
 
 
@@ -44,8 +44,8 @@ class TlsSessions:
     def keep(self, tls: "Tls | NativeTls") -> None:
         """Keep the session of an open connection for later connections to resume.
 
-        If the connection resumed the kept session, its new session replaces the kept one only if that is older than
-        `_SESSION_FRESH_S`.
+        If the connection resumed the kept session, its new session replaces the kept one only if the kept one is older
+        than `_SESSION_FRESH_S`.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
         """
@@ -66,7 +66,7 @@ class Tls:
     __slots__ = ("_incoming", "_inner", "_object", "_outgoing", "_records", "ready")
 
     def __init__(self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None) -> None:
-        """Begin a connection to ``host``, which resumes ``session`` if the server agrees."""
+        """Begin a connection to ``host``, and resume ``session`` if the server agrees."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordBoundary()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
@@ -149,7 +149,7 @@ class Tls:
         return self._outgoing.read() if self._outgoing.pending else b""
 
     def is_between_records(self) -> bool:
-        """Return True if nothing is left to decrypt, so that the native poller may decrypt from here on."""
+        """Return True if no received bytes remain to be decrypted, so that the native poller may take over."""
         return self._records.reached and not self._incoming.pending and not self._inner.pending()
 
     def ends(self) -> TlsEnds:

@@ -22,7 +22,7 @@ from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
 
-#: Takes a function that ends the client; see `Client.play`.
+#: Lets a client wait for the end of the run without its greenlet; the argument ends the client (see `Client.play`).
 Rest = Callable[[Callable[[], None]], bool]
 
 
@@ -85,7 +85,7 @@ class Client:
                 try:
                     self._publish()
                 except Exception as error:
-                    # The client stays and receives; its publishes are missing, so the run is invalid.
+                    # The client goes on receiving. The failure makes the run invalid, because publishes are missing.
                     run.failures.add(HARNESS, "a publisher", error)
                 run.wait_for_end()
         finally:
@@ -103,7 +103,7 @@ class Client:
         self._run.left()
 
     def _made_connection(self) -> ClientConnection | None:
-        """Return the client's connection, yet to be opened, or None if the client needs none."""
+        """Return the client's connection, which is not open yet, or None if the client needs none."""
         run, plan = self._run, self._plan
         if not plan.subscriptions and (plan.publish is None or plan.publish.over_http):
             return None
@@ -167,9 +167,9 @@ class Client:
     # client rests (see `resting`), it connects the first time in the greenlet that Locust started for its user.
 
     def _connect(self, connection: ClientConnection) -> None:
-        """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over.
+        """Try to connect until a try succeeds, the reconnect policy allows no further try, or the run is over.
 
-        Then forget the calling greenlet: a greenlet that has ended still takes 2 KB.
+        Then drop the reference to the calling greenlet, which would take 2 KB even after its end.
         """
         try:
             self._try_to_connect(connection)
@@ -185,7 +185,7 @@ class Client:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
                 if run.logins.own(self._plan):
-                    # The service refused this client's own login, so the other clients are not affected.
+                    # This login belongs to this client alone, so its refusal does not affect other clients.
                     told = f"the service refused the login: {error}"
                     if not self._reconnects.was_connected:
                         run.logins.refused(self._plan, told)

@@ -31,7 +31,7 @@ class Resting(Greenlet):  # type: ignore[misc]  # gevent has no types
         self.end_client()
 
     def end_client(self) -> None:
-        """End the client, unless that has begun; count an exception as a failure of the harness."""
+        """End the client, unless an earlier call does so. An exception counts as a failure of the harness."""
         end, self._end = self._end, None
         if end is not None:
             making.guarded(self._of_run, "a client", end)
@@ -53,7 +53,7 @@ def rest(user: Any, run: WorkerRun, end: Callable[[], None]) -> bool:
         return False
     resting = Resting(user, run, end)
     group = user.group
-    # Add the new one first, since Locust considers a group without greenlets as ended.
+    # Add the new greenlet before removing the old one, since Locust considers a group without greenlets as ended.
     group.add(resting)
     user._greenlet = resting
     group.discard(greenlet)

@@ -49,9 +49,9 @@ class Progress:
     throttled: int = 0
     """Connects and subscribes that the service refused for now, and that are retried."""
     shut_connections: int = 0
-    """Connections of clients whose own login was refused; the run goes on without them."""
+    """Number of connections of clients whose own login was refused; the run goes on without them."""
     shut_subscriptions: int = 0
-    """Subscriptions of clients whose own login was refused."""
+    """Number of subscriptions of clients whose own login was refused."""
 
 
 class Readiness(Protocol):
@@ -64,9 +64,9 @@ class Readiness(Protocol):
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Wait for one more subscription to ``channel`` to become ready.
 
-        Without probes, ``on_ready`` is called with the current time after the settle time. With probes, it is called
-        only for a member of a shared subscription, if other members received the probes. In all other cases the user
-        sees a probe arrive and calls :meth:`proven`.
+        Without probes, ``on_ready`` is called after the settle time, with the current time. With probes, ``on_ready``
+        is called only for a member of a shared subscription, and only if other members received the probes. In all
+        other cases the user sees a probe arrive and calls :meth:`proven`.
         """
 
     def proven(self, channel: str) -> None:
@@ -83,16 +83,16 @@ class Logins(Protocol):
     """The logins of a worker's clients."""
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """Fetch the client's own login, which may block; return None, or the reason if that failed.
+        """Fetch the client's own login; return None, or the reason of the failure, which is already reported.
 
-        A failure has already been reported when this method returns.
+        This method may block.
         """
 
     def service(self, client: ClientPlan) -> Service:
         """Return the service with the client's own login; call :meth:`obtain` first."""
 
     def own(self, client: ClientPlan) -> bool:
-        """Return True if the client has a login of its own, so that its refusal does not concern other clients."""
+        """Return True if the client has a login of its own. Refusing such a login does not affect other clients."""
 
     def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
         """Report that a client's own login was refused, so that the ramp does not wait for this client any longer.
@@ -101,20 +101,20 @@ class Logins(Protocol):
         """
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Report ``told`` about a client with its own login; the report begins with the client's name."""
+        """Report the message ``told`` about a client with its own login, with the client's name in front."""
 
     def publish_refused(self, client: ClientPlan, told: str) -> None:
         """Report that the service refused a publish, once for each client with a login of its own."""
 
 
 class NoLogins:
-    """Implements `Logins` if no client has a login of its own."""
+    """Implements `Logins` for a run in which all clients share the target's login."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """Return None: no client has a login to fetch."""
+        """Return None, which means no error: there is no login to fetch."""
         return None
 
     def service(self, client: ClientPlan) -> Service:
@@ -163,7 +163,7 @@ class WorkerRun(Protocol):
         """Wait for the plan of the next client of ``role`` and return it, or None if no client is left."""
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait for the client's turn to connect; return False if the run is over before."""
+        """Wait for the client's turn to connect; return False if the run ends first."""
 
     def wait_until(self, due_ns: int) -> None:
         """Block until the master's clock shows ``due_ns``; return at once if it is past."""
@@ -184,7 +184,7 @@ class WorkerRun(Protocol):
         """Count a user that has closed its connection and recorded everything."""
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; return the phases' times, or None if the run is over before."""
+        """Wait until all subscribers are ready; return the phases' times, or None if the run ends first."""
 
     def wait_for_end(self) -> None:
         """Wait until the run is over."""

@@ -1,4 +1,4 @@
-"""Test that writing to a terminal, a pipe or a file never fails, even if it cannot show or take the text."""
+"""Test that writing to a terminal, a pipe or a file never fails, even if it is closed or cannot show the text."""
 
 import io
 import os

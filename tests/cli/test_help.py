@@ -39,7 +39,7 @@ def _sections(page: str) -> dict[str, str]:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_page_is_as_wide_as_the_terminal_and_cuts_nothing(width: int) -> None:
     for path, command, page in _pages(width):
-        # A single word that is wider, such as a list of choices, is not broken.
+        # A line may exceed the width only if it is a single word, such as a list of choices, which is not broken.
         assert all(len(line) <= width or " " not in line.strip() for line in page.splitlines()), path
         said = "".join(page.split())
         for parameter in command.params:

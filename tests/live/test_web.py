@@ -71,7 +71,7 @@ def test_a_run_that_was_asked_for_and_is_not_ready_yet_is_told_as_starting(envir
     assert json.loads(client.post("/swarm").text)["success"]
     gevent.sleep(0)
     assert runner is not None
-    # Locust's own state does not change until the start is complete.
+    # Locust's own state remains "ready" until the run has started.
     assert runner.state == "ready"
     # The page shows the new state, although Locust caches its answer for two seconds.
     assert told(client) == "spawning"
@@ -121,7 +121,7 @@ def test_the_report_of_a_run_of_this_process_is_served_and_nothing_else(
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "connect-src 'none'" in policy
-    # The report has no access to this origin, or its scripts could press the buttons of the web UI.
+    # A sandbox denies the report page access to this origin. Otherwise its scripts could use the web UI's buttons.
     assert policy.startswith("sandbox ")
     assert "allow-same-origin" not in policy
     for other in (

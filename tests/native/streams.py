@@ -22,13 +22,13 @@ from loadgen.transport.polled_source import Source
 from tests.native.fuzz import Different, Made, Row, by_python, new_fast_path, reader, rows_in
 
 PATIENCE_S = 60.0
-#: Sizes of pieces in bytes; the large ones make reads end at the end of the receive thread's buffer.
+#: Sizes of pieces in bytes; the large ones fill the receive thread's buffer, so that some reads end at its end.
 PIECES: Final = (1, 2, 3, 20, 100, 700, 700, 5_000, 5_000, 70_000, 140_000)
 END: Final = b"the end"
 
 #: The bytes of a frame, and the text of the message that it completes, or None.
 Part = tuple[bytes, bytes | None]
-#: The row that Python makes of each text, or None.
+#: For each message text, the row that Python makes of it, or None.
 Known = dict[bytes, Row | None]
 
 
@@ -65,7 +65,7 @@ def parts(batch: list[Made], random: Random) -> Iterator[Part]:
 
 
 class Reading:
-    """A source like `WebSocket`; Python makes rows of what the fast path does not take."""
+    """A source of bytes like `WebSocket`; Python makes rows of the messages that the fast path does not take."""
 
     def __init__(self, rows: native.Rows, fast_path: native.FastPath, known: Known) -> None:
         self.rows, self.fast_path, self._known = rows, fast_path, known
@@ -104,7 +104,7 @@ def _pieces(data: bytes, random: Random) -> Iterator[bytes]:
 
 
 def check_fed(stream: list[Part], batch: list[Made], known: Known, random: Random) -> None:
-    """Feed the stream in pieces, each as a read with different times; raises Different."""
+    """Feed the stream in pieces, each as one read with its own arrival times; raises Different on a wrong row."""
     fast_path, rows = new_fast_path(batch[0].stamps)
     source = Reading(rows, fast_path, known)
     data = b"".join(frame for frame, _ in stream)
@@ -134,7 +134,7 @@ def check_fed(stream: list[Part], batch: list[Made], known: Known, random: Rando
 
 
 def check_thread(stream: list[Part], batch: list[Made], known: Known, random: Random) -> None:
-    """Send the stream in pieces to the receive thread; raises Different."""
+    """Send the stream in pieces to the receive thread; raises Different on a wrong row."""
     fast_path, rows = new_fast_path(batch[0].stamps)
     source = Reading(rows, fast_path, known)
     poller = native.Poller(lambda source, error: source.failed(error))
@@ -165,7 +165,7 @@ def check_thread(stream: list[Part], batch: list[Made], known: Known, random: Ra
             if kind < 0.2:
                 poller.process(random.choice((1, 3, 1_000)))
             elif kind < 0.25:
-                # Whatever part of a frame the thread has kept goes to Python first.
+                # Set the fast path again. If the thread has kept a part of a frame, Python gets that part first.
                 route()
             elif kind < 0.4:
                 time.sleep(0)

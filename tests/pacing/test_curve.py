@@ -1,4 +1,4 @@
-"""Test load curves: the inverse undoes the integral, even at steps and pauses."""
+"""Test load curves: each request is sent when the integral of the rate reaches its number, even at steps and pauses."""
 
 from itertools import count, takewhile
 
@@ -27,11 +27,11 @@ def curves(draw: st.DrawFn) -> Curve:
 def test_each_request_is_due_when_the_integral_reaches_its_number(curve: Curve) -> None:
     numbers = range(0, 3000, 7)
     for number, offset in zip(numbers, curve.offsets_ns(map(float, numbers)), strict=False):
-        # a load near zero: the time is exact only to a fraction, not to a nanosecond
+        # At a load near zero, the times are so large that they are no longer exact to a nanosecond.
         if offset > 1000 * SECOND:
             break
-        # Where the rate is near zero, rounding the position changes the time much, so allow some slack in
-        # requests.
+        # Where the rate is near zero, rounding a request's number changes its time much. So the assertions allow a
+        # small error in the number.
         assert float(curve.requests_before(max(0, offset - 2))) <= number + 1e-5
         assert float(curve.requests_before(offset + 2)) >= number - 1e-5
 

@@ -63,7 +63,7 @@ def test_lines_mean_what_the_standard_says_however_they_end(
 
 
 def by_the_standard(stream: bytes) -> Events:
-    """Return the events of a whole stream, by the steps of the standard applied to all lines."""
+    """Parse a whole event stream line by line, as the HTML standard describes, and return its events."""
     lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]
     events, name, data = [], b"", b""
     for line in lines:

@@ -51,7 +51,7 @@ def play(session: Any, steps: Iterable[Any]) -> None:
 
 
 def deviations(*steps: Any) -> list[str]:
-    """Play the steps to a new session; return the deviations."""
+    """Give the steps to a new session; return the deviations from the protocol's order that the session reports."""
     session, handler = conversation()
     play(session, steps)
     return handler.named("on_deviation")

@@ -209,14 +209,14 @@ def test_replies_are_planned_as_publishes(tmp_path: Path) -> None:
     changed, seen, loads = planned(run)
     assert seen is not None
     by_name = {load.name: load for load in loads}
-    # There are 600 questions in 10 s, each to both assistants; each question gets 20 replies from each, to
+    # 600 questions are sent in 10 s, each to both assistants. Each assistant sends 20 replies to each question, all to
     # one person.
     assert by_name["people"].deliveries == pytest.approx(1_200)
     assert by_name["assistants"].events == pytest.approx(24_000)
     assert by_name["assistants"].subscribers == pytest.approx(1)
     assert changed.totals.sockets == run.totals.sockets
     assert planned(changed)[2] == loads
-    # If only the request tells the reply's channel, the number of subscribers is unknown.
+    # If a reply's channel is a value in the request, the number of subscribers is unknown.
     _, _, loads = planned(of(tmp_path, '{channel: "{request.to}", count: 20, rate: 100/s}'))
     unknown = {load.name: load for load in loads}["assistants"]
     assert unknown.events == pytest.approx(24_000)
@@ -233,9 +233,9 @@ def test_a_reply_may_take_a_column_of_the_responders_own_row(tmp_path: Path) -> 
     plan = clients.client(31).respond
     assert plan is not None
     assert plan.channel(7, "{}") == "/default/south/7"
-    # The plan of costs knows only the number of rows, not their values.
+    # The estimate before a run knows the number of rows, but not their values.
     assert {load.name: load for load in planned(run)[2]}["assistants"].events == pytest.approx(1_200)
-    # Too few rows are reported before a run begins.
+    # A file with fewer rows than the group has clients is an error, which is reported before a run begins.
     path.write_text(path.read_text().replace("count: 2", "count: 3"))
     with pytest.raises(ScenarioError, match=r"is 3, and desks.csv has 2 rows"):
         run_of(str(path))

@@ -1,4 +1,4 @@
-"""Test that BEGIN carries the resolved run to a worker unchanged, and that the worker checks all bounds."""
+"""Test that the message BEGIN carries the run to a worker unchanged, and that the worker refuses invalid runs."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_a_worker_gets_the_run_and_the_sockets_of_its_share(begins: list[dict[st
     assert Clients(first).client(399) is not None
     assert sum(begin.sockets for begin in here) == first.totals.sockets == 600
     assert sum(begin.websockets for begin in here) == first.totals.websockets == 400
-    # Parts that only the master needs are not sent.
+    # The master does not send parts of the run that workers do not need.
     assert (first.document, first.target, first.warnings) == ({}, None, ())
 
 

@@ -98,7 +98,7 @@ def test_the_file_and_line_of_an_option_are_told(name: str, text: str, line: int
     assert "target" not in locust_settings.places(parser)
 
 
-#: The permissions, with values as a user would write them in a configuration file.
+#: The options that permit something, with values as a user would write them in a configuration file.
 PERMITTED = {
     "--allow-remote": "true",
     "--allow-commands": "true",

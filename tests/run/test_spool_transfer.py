@@ -30,7 +30,7 @@ class Line:
         self.receiver = SpoolReceiver(sink)
 
     def step(self, fate: str) -> None:
-        """Deliver, lose, damage or double the oldest message; then deliver the oldest answer."""
+        """Deliver, lose, damage or double the sender's oldest message; then deliver the receiver's oldest answer."""
         self.most_under_way = max(self.most_under_way, self.sender.under_way)
         if self.queue:
             sent = self.queue.pop(0)

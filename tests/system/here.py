@@ -1,4 +1,4 @@
-"""Run commands within this process, which saves half a CPU-second where no separate one is needed."""
+"""Run commands within this process; each saves half a CPU-second compared with a process of its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -96,7 +96,7 @@ def test_what_is_not_honoured_is_refused_with_one_sentence(declared: dict[str, A
     assert sentence in said
     assert re.match(r"tests/users/test_declared\.py:\d+: class Reader: ", said), said
     assert "\n" not in said
-    # The message is the same if a mixin has the attribute.
+    # The error is the same if the user class inherits the wrong attribute from a mixin.
     mixin = type("Mixin", (), {"__module__": "my_mixins", **declared})
     assert sentence in refusal(type("Late", (mixin, Base), {"__module__": "my_users"}))
 

@@ -124,7 +124,10 @@ def publisher(
 
 
 def play(playing: OpenLoopPublisher, run: Any, until: Callable[[], bool] | None = None) -> None:
-    """Publish, wait until all events that are due are recorded or ``until`` holds, and give up what is unanswered."""
+    """Publish all events, wait, and give up the unanswered requests.
+
+    The wait ends when all scheduled events are recorded, or when ``until`` returns True.
+    """
     at_ns = now_ns()
     playing.publish_all(Timeline(at_ns, at_ns, at_ns, at_ns))
     wait_for(until or (lambda: len(run.rows) == run.due))
@@ -173,13 +176,13 @@ def test_no_more_are_under_way_than_allowed_and_the_wait_is_told_from_our_own_la
     assert sender.most == 2
     first = {row.batch: row for row in reversed(run.rows)}
     assert {row.status for row in run.rows} == {"accepted"}
-    # A request has its slot only once an earlier request is answered. Later sending is the generator's
-    # lateness, however slow the machine is.
+    # A request may be sent from its `slot_ns` on: once an earlier request is answered, so that fewer than `in_flight`
+    # are open. Only time after `slot_ns` counts as the generator's lateness.
     answered = sorted(row.acked_ns for row in first.values())
     slots = sorted(row.slot_ns for row in first.values())
     assert all(slot >= answer for slot, answer in zip(slots[2:], answered, strict=False))
     assert all(row.intended_ns <= row.slot_ns <= row.sent_ns <= row.acked_ns for row in first.values())
-    # The first two requests have free slots and do not wait.
+    # Two requests may be open at once, so the first two do not wait.
     assert all(slot < answered[0] for slot in slots[:2])
 
 
@@ -227,7 +230,8 @@ def failing(*numbers: int, error: BaseException | None = None, value: Any = None
         {"value": [1]},
         {"value": {"x": float("nan")}},
     ],
-    # Explicit names, because an object's text may contain an address, which differs between processes.
+    # Test ids are explicit, because the text of an object may contain its memory address, which differs between
+    # processes.
     ids=["ValueError", "SystemExit", "KeyboardInterrupt", "GreenletExit", "Timeout", "a list", "NaN"],
 )
 def test_an_event_that_payload_fails_at_is_unmade_and_all_others_are_sent(
@@ -328,7 +332,10 @@ def test_a_small_event_that_the_service_refuses_is_the_services_answer() -> None
 
 
 class Dialing(Sender):
-    """Gets a connection after a delay, or an error instead; if the delay is None, when a test calls `connected`."""
+    """A sender that is connected, or fails to connect, after a delay.
+
+    If the delay is None, a test ends the wait by calling `connected`.
+    """
 
     def __init__(self, after_s: float | None, error: TransportError | None = None) -> None:
         super().__init__(PublishAnswer(), None, 0.0)

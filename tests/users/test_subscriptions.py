@@ -127,7 +127,7 @@ def test_of_a_service_that_answers_no_subscribe_to_have_asked_is_all() -> None:
     case = Case(answers=False)
     case.of.ask(PLAN)
     assert (case.state(), case.counts()) == (State.ASSUMED, (1, 0, 1))
-    # The service answers nevertheless, which is not counted as a second acknowledgement.
+    # An answer comes although the protocol has no answers to subscribes. It does not count as an acknowledgement.
     case.of.on_subscribed("s10", 40)
     assert case.counts() == (1, 0, 1)
     case.readiness.settle[0](60)

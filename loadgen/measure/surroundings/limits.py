@@ -68,8 +68,8 @@ def cpus_here(cpuset: Place | None) -> frozenset[int]:
     if cpuset is not None:
         name = "cpuset.cpus.effective" if cpuset.version == 2 else "cpuset.effective_cpus"
         of_group = parsing.cpu_list(read(cpuset.own / name))
-        # The kernel keeps the affinity within the cpuset, so the two have CPUs in common. If not, the cpuset was not
-        # read correctly: ignore it.
+        # The kernel keeps the affinity within the cpuset, so the two have CPUs in common. If they have none, the cpuset
+        # was not read correctly, and is ignored.
         cpus = cpus & of_group or cpus
     return cpus
 

@@ -1,4 +1,4 @@
-"""Compute the cost of a load at a service, the quota that binds, and the uncertainty of the cost.
+"""Compute the cost of a load at a service, the uncertainty of this cost, and the quota that limits the load first.
 
 `costings` is the interface for other commands: make a load with `loadgen.planning.services.scenario.load_of` (a
 resolved scenario), `loadgen.planning.services.measured.load_of_counts` (counts of a run) or
@@ -48,7 +48,7 @@ class Costing:
 
     @cached_property
     def run(self) -> Bill | None:
-        """Bill of one run alone, or None if the load is not that of a run.
+        """Bill of one run alone, or None if the load was given in numbers instead of as a scenario or a run.
 
         Lines for a whole month or day (`lasting`) are charged in full, however short the run.
         """
@@ -61,17 +61,17 @@ class Costing:
 
     @cached_property
     def uses(self) -> list[Use]:
-        """Use of each quota and of the plan's ceilings."""
+        """How much the load uses of each quota of the service, and of each limit of the offer's plan."""
         return uses(self.service, self.offer_name, self.load)
 
     @property
     def binds(self) -> Use | None:
-        """The quota of which the largest share is used, or None if no quota of the service is known."""
+        """The quota of which the load uses the largest share, or None if no quota of the service is known."""
         return tightest(self.uses)
 
     @cached_property
     def headrooms(self) -> list[Headroom]:
-        """For each number of the load (axis): how far it can grow until a quota binds."""
+        """How far each number of the load, such as the rate, can grow alone until a quota limits it."""
         return headrooms(self.service, self.offer_name, self.load)
 
     @property
@@ -81,7 +81,7 @@ class Costing:
         return (*self.month.why, *offered, *self.service.notes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the costing as JSON values; amounts are {"min", "max"} in US dollars, null is unknown."""
+        """Return the costing for JSON. Amounts are {"min", "max"} in US dollars; null means unknown."""
         return {
             "service": self.service.service,
             "offer": self.offer_name,
@@ -116,7 +116,7 @@ def costings(load: Load, names: str = files.ALL, own: Sequence[Path] = ()) -> li
 
 
 def amount(usd: Span) -> dict[str, float | None]:
-    """Return an amount as JSON values; `max` is null if there is no known bound, both are null if it is unknown."""
+    """Return an amount of money for JSON: `max` is null without a known upper bound, both are null if unknown."""
     return {
         "min": None if usd.low is None else float(usd.low),
         "max": None if usd.high is None else float(usd.high),

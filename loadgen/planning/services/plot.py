@@ -153,7 +153,7 @@ def _line(ax: Axes, curve: Curve, base: float, colour: str) -> float | None:
 
 
 def _quota(ax: Axes, curve: Curve, base: float, colour: str) -> None:
-    """Mark the point at which a quota binds, if the chart covers it and the cost at this point is known."""
+    """Mark the point at which the load reaches a quota, if the chart covers this point and its cost is known."""
     factor = next(each.factor for each in curve.costing.headrooms if each.axis == curve.axis)
     if factor is None or not float(curve.factors[0]) <= factor <= float(curve.factors[-1]):
         return
@@ -163,7 +163,7 @@ def _quota(ax: Axes, curve: Curve, base: float, colour: str) -> None:
 
 
 def _label(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write the names at the right, as close to the ends of the lines as the space allows."""
+    """Label the lines at the right of the plot, each as close to its line's end as the other labels allow."""
     low, high = (math.log10(each) for each in ax.get_ylim())
     wanted = sorted(((math.log10(end) - low) / (high - low), name, colour) for end, name, colour in ends)
     places = [height for height, _, _ in wanted]

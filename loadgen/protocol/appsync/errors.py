@@ -11,7 +11,7 @@ import msgspec
 
 
 class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An entry of an `errors` list. Message and code may be missing (AWS's Android client saw this on AWS)."""
+    """An entry of an `errors` list. Message and code may be missing (seen on AWS by AWS's Android client)."""
 
     error_type: str | None = None
     message: str | None = None
@@ -27,89 +27,113 @@ class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
 _NOT_AUTHORIZED = "You are not authorized to make this call."
 
 CONNECT_UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED, 401)
-"""Connect with a bad key (seen on AWS by the client auvred/aws-appsync-events)."""
+"""Error for a connect with a bad key (seen on AWS by the client auvred/aws-appsync-events)."""
 
 CONNECT_BAD_HEADER: Final = WireError("BadRequestException", "Invalid authorization header", 400)
-"""Connect with a `header-` subprotocol that is not base64url of a JSON object with `host` (assumption)."""
+"""Error for a connect whose `header-` subprotocol is not base64url of a JSON object with `host` (assumption)."""
 
 CONNECT_NO_PROTOCOL: Final = WireError("NoProtocolError", None, 400)
-"""Connect without offering `aws-appsync-event-ws` (assumption; the name is that of AppSync's GraphQL API)."""
+"""Error for a connect that does not offer the subprotocol `aws-appsync-event-ws` (assumption).
+
+The error's name is that of AppSync's GraphQL API.
+"""
 
 UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED)
-"""Publish with a bad key, over HTTP or WebSocket (seen on AWS by its Android client); presumably subscribe too."""
+"""Error for a publish with a bad key, over HTTP or WebSocket (seen on AWS by AWS's Android client).
+
+A subscribe with a bad key presumably gets the same error.
+"""
 
 UNDEFINED_NAMESPACE: Final = WireError("UnauthorizedException")
-"""Publish to a namespace that does not exist (seen on AWS by its Android client); presumably subscribe too."""
+"""Error for a publish to a namespace that does not exist (seen on AWS by AWS's Android client).
+
+A subscribe presumably gets the same error.
+"""
 
 UNSUPPORTED_OPERATION: Final = WireError(
     "UnsupportedOperation", "Operation not supported through the realtime channel"
 )
-"""Malformed frame or unknown `type`, sent as `error` without id (mocked tests of several clients)."""
+"""Error for a malformed frame or an unknown `type`.
+
+It is sent in an `error` frame without an id (source: mocked tests of several clients).
+"""
 
 INVALID_CHANNEL: Final = WireError("BadRequestException", "Invalid Channel Format")
-"""Subscribe to a bad channel (in a mocked test of auvred/aws-appsync-events); presumably publish too."""
+"""Error for a subscribe to a malformed channel (source: a mocked test of auvred/aws-appsync-events).
+
+A publish presumably gets the same error.
+"""
 
 INVALID_OPERATION_ID: Final = WireError("BadRequestException", "Invalid operation id")
-"""An id that breaks the grammar of ids (assumption)."""
+"""Error for an operation's id of the wrong form (assumption)."""
 
 MAX_SUBSCRIPTIONS_REACHED: Final = WireError("MaxSubscriptionsReachedError")
-"""More than 200 subscriptions on a connection (AWS's Swift and Android clients name it). The text is not known."""
+"""Error for more than 200 subscriptions on a connection.
+
+AWS's Swift and Android clients have the name. The text is unknown.
+"""
 
 LIMIT_EXCEEDED: Final = WireError("LimitExceededError", "Rate limit exceeded")
-"""A rate quota is exceeded. AWS's Android client has the name; the text is that of AppSync's GraphQL API."""
+"""Error for an exceeded rate quota. Its name is from AWS's Android client, its text from AppSync's GraphQL API."""
 
 TOO_MANY_EVENTS_WEBSOCKET: Final = WireError("InvalidInputError", "input exceeded 5 event limit")
-"""More than five events over WebSocket (seen on AWS by its Android client)."""
+"""Error for a publish of more than five events over WebSocket (seen on AWS by AWS's Android client)."""
 
 TOO_MANY_EVENTS_HTTP: Final = WireError("BadRequestException", "Input exceeded 5 event limit")
-"""More than five events over HTTP, status 400 (seen on AWS by its Android client)."""
+"""Error for a publish of more than five events over HTTP, status 400 (seen on AWS by AWS's Android client)."""
 
 INVALID_EVENTS: Final = WireError("BadRequestException", "Events must be a list of 1 to 5 JSON strings")
-"""No events, or an event that is not a string of valid JSON (AWS docs). The error itself is an assumption."""
+"""Error for a publish without events, or with an event that is not a string of valid JSON.
+
+AWS's documentation forbids both. The name and the text of the error are an assumption.
+"""
 
 INVALID_BODY: Final = WireError("BadRequestException", "Invalid request body")
-"""An HTTP body that is not a publish request (assumption)."""
+"""Error for an HTTP body that is not a publish request (assumption)."""
 
 PAYLOAD_TOO_LARGE: Final = WireError("PayloadTooLargeException", "Payload exceeds 1.2 MB")
-"""A publish request above 1.2 MB, HTTP status 413 (assumption)."""
+"""Error for a publish request above 1.2 MB, with HTTP status 413 (assumption)."""
 
 SUBSCRIPTION_PROCESSING: Final = WireError(
     "SubscriptionProcessingError", "There was an error processing the operation"
 )
-"""The error of the `subscribe_error` in the documentation (AWS docs)."""
+"""Error in the `subscribe_error` frame that AWS's documentation shows."""
 
 MESSAGE_PROCESSING: Final = WireError("MessageProcessingError", "There was an error processing the message")
-"""The error of the `broadcast_error` in the documentation (AWS docs)."""
+"""Error in the `broadcast_error` frame that AWS's documentation shows."""
 
 SIGNATURE_INCOMPLETE: Final = WireError(
     "BadRequestException", "The request signature is incomplete or malformed"
 )
-"""A SigV4 `Authorization` that cannot be parsed, or whose signed headers are missing (assumption)."""
+"""Error for a SigV4 `Authorization` that cannot be parsed, or whose signed headers are missing (assumption)."""
 
 SIGNATURE_EXPIRED: Final = WireError("BadRequestException", "Signature expired or not yet valid")
-"""An `x-amz-date` too far from the current time, or of another day than the credential scope (assumption)."""
+"""Error for an `x-amz-date` too far from the current time, or of another day than the credential scope (assumption)."""
 
 UNKNOWN_ACCESS_KEY: Final = WireError(
     "UnrecognizedClientException", "The security token included in the request is invalid."
 )
-"""An unknown access key or a wrong session token (assumption: the usual answer of AWS services)."""
+"""Error for an unknown access key or a wrong session token (assumption: the usual answer of AWS services)."""
 
 ACCESS_DENIED: Final = WireError(
     "AccessDeniedException", "User is not authorized to perform the operation on the resource"
 )
-"""A valid signature of a user without permission for the IAM action (assumption: the usual answer of AWS services)."""
+"""Error for a valid signature of a user who may not perform the IAM action (assumption: usual for AWS services)."""
 
 TOKEN_EXPIRED: Final = WireError("UnauthorizedException", "Token has expired.")
-"""A JSON Web Token past its `exp` (assumption: the text of AppSync's GraphQL API)."""
+"""Error for a JSON Web Token past its `exp` (assumption: the text is that of AppSync's GraphQL API)."""
 
 HANDLER_UNAUTHORIZED: Final = WireError("Unauthorized", "Unauthorized")
-"""A handler calls `util.unauthorized()`. The type was seen on AWS (amplify-js #14947), the text is an assumption."""
+"""Error for an event whose handler calls `util.unauthorized()`.
+
+Its name was seen on AWS (amplify-js issue #14947). The text is an assumption.
+"""
 
 EVENT_TOO_LARGE_CODE: Final = "EventTooLargeException"
-"""`failed[].code` of an event above 240 KB, with HTTP status 200 (seen on AWS by auvred/aws-appsync-events)."""
+"""Value of `failed[].code` for an event above 240 KB; HTTP status 200 (seen on AWS by auvred/aws-appsync-events)."""
 
 EVENT_TOO_LARGE_MESSAGE: Final = "Transformed event is larger than 240KB"
-"""`failed[].message` of an event above 240 KB (seen on AWS by auvred/aws-appsync-events)."""
+"""Value of `failed[].message` for an event above 240 KB (seen on AWS by auvred/aws-appsync-events)."""
 
 
 def duplicated_operation(operation_id: str) -> WireError:
@@ -126,7 +150,7 @@ def unknown_operation(operation_id: str) -> WireError:
 
 
 def signature_mismatch(canonical_request: str) -> WireError:
-    """Return the error for a wrong IAM signature, with the canonical string (AWS: amplify-js #14001)."""
+    """Return the error for a wrong IAM signature; it repeats the canonical string (as in amplify-js issue #14001)."""
     return WireError(
         "BadRequestException",
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "

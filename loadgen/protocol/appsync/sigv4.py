@@ -37,13 +37,13 @@ class IamSignature:
     connect_path: str = HTTP_PATH
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the headers of a `POST` with that body, without `Host`, which the HTTP client adds."""
+        """Return the headers of a signed `POST` with ``body``, without `Host`, which the HTTP client adds."""
         signed = self._sign(http_host, body, _HTTP_HEADERS, self.path)
         del signed["host"]
         return signed
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the `header-` subprotocol's headers: a signature of the path `/event` (AWS: amplify-js #14001)."""
+        """Return the headers for the `header-` subprotocol of a connect, signed as in amplify-js issue #14001."""
         return self._sign(http_host, body, _FRAME_HEADERS, self.connect_path)
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
@@ -56,7 +56,7 @@ class IamSignature:
         )
         SigV4Auth(self.credentials(), SERVICE, self.region).add_auth(request)
         return {
-            # AWS documents `x-amz-date` in lower case, and the others as botocore writes them.
+            # AWS documents `x-amz-date` in lower case, and the other headers in the case in which botocore writes them.
             ("x-amz-date" if name == "X-Amz-Date" else name): value
             for name, value in request.headers.items()
         }

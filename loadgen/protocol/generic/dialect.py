@@ -49,7 +49,7 @@ class Dialect:
             _forms((value, f"{{env:{name}}}") for name, value in self._environment.items()),
             key=lambda secret: -len(secret[0]),
         )
-        #: The steps of the opening. In a client's copy, `with_login` replaces those that send the login.
+        #: The steps that open a connection. In a client's copy, `with_login` replaces the steps that send the login.
         self.opening = self._steps()
         self.subscribe_frame = self._frame_of(description.subscribe)
         self.unsubscribe_frame = self._frame_of(description.unsubscribe)
@@ -95,7 +95,7 @@ class Dialect:
         return [*steps, HOLD] if self.description.subscribe is None else steps
 
     def _own_step(self, number: int, step: Step) -> Step:
-        """Return the step as a client with this login performs it; ``step`` itself if the login makes no difference."""
+        """Return a step of the opening with this client's login, or ``step`` itself if it does not use the login."""
         if step is HOLD or step.frame is None:
             return step
         described = self.description.opening[number]
@@ -114,7 +114,7 @@ class Dialect:
         return self.frame(written)
 
     def carry_stamps(self, name: str) -> None:
-        """From now on, send and read the stamps of events in the header ``name``."""
+        """Send and read the stamps of events in the message header ``name`` from now on."""
         assert self._stamped is not None
         self.stamped = StampedLines(self._stamped, self.description.deliver.identity, name)
 
@@ -137,7 +137,7 @@ class Dialect:
         return filled(written, self._login_in(written), self._environment)
 
     def _login_in(self, written: str) -> dict[str, str]:
-        """Return the values of the login's placeholders, or an empty mapping if the text has no such placeholder."""
+        """Return the values of all `{login.…}` placeholders, or an empty mapping if the text contains none."""
         return {} if self.login is None or "{login." not in written else self.login.values()
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ def identity_in(description: Description) -> Identity | None:
     """Return the kind of value in a delivery that names its subscription, or None if deliveries name none."""
     deliver = description.deliver
     if description.messages == "text":
-        # A text may hold several such values: take the one that `Routes.subscription_of` tries first.
+        # A text may name its subscription by several values: take the one that `Routes.subscription_of` tries first.
         assert isinstance(deliver.pattern, TextPattern)
         found = _names(deliver.pattern.written)
         return next((name for name in _IDENTITIES if name in found), None)
@@ -37,7 +37,7 @@ def identity_in(description: Description) -> Identity | None:
 
 
 def parts_of(description: Description) -> Parts | None:
-    """Return the template of a description's deliveries, or None if no template can express their pattern."""
+    """Return the template for the deliveries of a protocol, or None if no template can express their pattern."""
     deliver = description.deliver
     if description.messages == "json":
         return json_parts(deliver.when, deliver.at)
@@ -89,7 +89,7 @@ def _of_text(written: str, identity: Identity | None, lines: bool, sized: bool) 
 
 
 def json_parts(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Parts | None:
-    """Return the template of JSON deliveries, or None if no template can express it; see `JsonPattern.__init__`."""
+    """Return the template of JSON deliveries, or None if no template can express them; see `JsonPattern.__init__`."""
     if quick(when, at) is None or sum(name in _KEYS for name in at) > 1:
         return None
     leaves: dict[tuple[str, ...], Any] = {}
@@ -109,7 +109,7 @@ def _literal(value: Any) -> Any:
 
 
 def _tree(leaves: Mapping[tuple[str, ...], Any]) -> Any:
-    """Return the template of the JSON value that contains these leaves; `quick` has checked that they fit together."""
+    """Return the template of the JSON value with these leaves by path; `patterns.quick` has accepted the paths."""
     if () in leaves:
         return leaves[()]
     tokens = dict.fromkeys(place[0] for place in leaves)

@@ -12,12 +12,12 @@ class PacketIds:
     __slots__ = ("_in_use", "_last")
 
     def __init__(self, last: int = 0) -> None:
-        """``last`` is the id before the first one that :meth:`next` returns."""
+        """Begin the numbering with the id after ``last``."""
         self._last = last
         self._in_use: list[Container[int]] = []
 
     def skip(self, in_use: Container[int]) -> None:
-        """Skip from now on the ids that ``in_use`` contains at the time of each :meth:`next`."""
+        """Skip, in each later call of :meth:`next`, the ids that ``in_use`` then contains."""
         self._in_use.append(in_use)
 
     def next(self) -> int:

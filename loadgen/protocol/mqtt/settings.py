@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-#: Longest session expiry: the value that means "never" (MQTT 5, 3.1.2.11.2) is not offered, since each run would leave
-#: its sessions at the broker.
+#: Longest session expiry in seconds. The value for "never" (MQTT 5, 3.1.2.11.2) is not allowed, because each run would
+#: then leave its sessions at the broker.
 EXPIRY_MAX_S: Final = 7 * 86_400
 DEFAULT_EXPIRY_S: Final = 300
 VERSIONS: Final = ("5", "3.1.1")

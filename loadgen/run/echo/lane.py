@@ -30,7 +30,7 @@ from loadgen.users.worker import Timeline, WorkerRun
 #: Publisher number of the echoes of worker 0; those of worker n have this number minus n. Readiness probes of worker n
 #: have the publisher number -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
-#: Number of the echo subscription in the lane's buffer of arrivals; the scenario's subscriptions count from 0.
+#: Number by which the lane's buffer of arrivals names the echo subscription; the scenario's subscriptions count from 0.
 _SUBSCRIPTION: Final = -1
 _CONNECT_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 1.0
@@ -78,7 +78,7 @@ class EchoLane:
         return self._returned
 
     def start(self) -> None:
-        """Connect and publish in a greenlet; do nothing if the plan refuses the lane."""
+        """Connect and publish in a greenlet; do nothing if the plan allows this worker no echoes."""
         if self._refused:
             self.over.set()
         else:
@@ -136,7 +136,7 @@ class EchoLane:
                     self._publish_all(timeline)
                     self._await_the_last()
         except Exception as error:
-            # A failed lane is a defect of the harness, but no figure of the scenario uses the lane: let the run go on.
+            # This is a defect of the harness, but the scenario's figures do not depend on echoes, so the run goes on.
             self.note = f"the lane failed: {type(error).__name__}: {error}"
         finally:
             self._close()
@@ -257,7 +257,10 @@ class EchoLane:
         self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
-        """Wait until all echoes are back or the lane is over; meanwhile the worker's flushes call :meth:`take`."""
+        """Wait until all echoes are back or the lane has ended.
+
+        Meanwhile each flush of the worker's record calls :meth:`take`, which removes echoes that have come back.
+        """
         while self._open and not self._over:
             gevent.sleep(_POLL_S)
 

@@ -1,6 +1,7 @@
-"""Base classes of the three kinds of Locust process: their settings, and the methods that `install` calls.
+"""Base classes of the three kinds of Locust process: master, worker, and a single process that is both.
 
-The coordinator conducts a run on the master. Each worker takes part in the run through its agent.
+They hold the process's settings and define the methods that `loadgen.run.locust.install` calls. The coordinator
+conducts a run on the master. Each worker takes part in the run through its agent.
 """
 
 import copy
@@ -93,7 +94,7 @@ class LocustProcess(ABC):
         """True if the run of this process is over and its record is closed."""
 
     def stop_process(self, reason: str, code: ExitCode) -> None:
-        """Print why and exit the process at once; call this only before a run has begun."""
+        """Print ``reason`` and exit the process at once; call this only before a run has begun."""
         self._this_process.stop(reason, code)
 
     @property
@@ -173,7 +174,7 @@ class ProcessWithRuns(LocustProcess):
 
     @abstractmethod
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
-        """Return the workers that take part in a run that begins now; raises RunError if too few do."""
+        """Return the workers for a run that begins now; raises RunError if there are too few."""
 
     @abstractmethod
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
@@ -190,7 +191,7 @@ class ProcessWithRuns(LocustProcess):
     # `install` calls the following methods.
 
     def on_interrupt(self) -> None:
-        """End the run: see `MasterSide.on_interrupt`."""
+        """End the run because of an interrupt; see `MasterSide.on_interrupt`."""
         self._master.on_interrupt()
 
     def prepare(self) -> None:

@@ -23,7 +23,7 @@ from loadgen.exits import ExitCode
 from loadgen.measure.failures import HARNESS, USER_CODE, Failures, has_frame, is_users_file, shown_path
 from loadgen.run.account import Account
 
-#: Exceptions with which a listener of `request` may end the task that made the request.
+#: Exceptions that a listener of Locust's `request` event may raise to end the task that made the request.
 _CONTROL = (StopUser, StopTest, RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
 #: Events that Locust fires before any run; a failure in one of their listeners is a usage error.
 _BEFORE = frozenset({"init", "init_command_line_parser"})
@@ -62,7 +62,7 @@ class OwnCode:
         events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call]
 
     def belong_to(self, keeper: Keeper, environment: Environment) -> None:
-        """Count failures and checks in ``keeper.account``, and watch this process's greenlets from now on."""
+        """Count failures and checks in ``keeper.account``, and from now on also errors in this process's greenlets."""
         self._keeper, self._environment = keeper, environment
         hub = gevent.get_hub()
         hub.handle_error = partial(self._on_greenlet_error, hub.handle_error)
@@ -123,8 +123,8 @@ class OwnCode:
             say(f"your code failed in {hook}: {type(error).__name__}: {error}")
             self._too_late = True
             return
-        # When `test_start` fires, `past` may still refer to an earlier run of this process. The failure belongs to the
-        # run that is beginning, so it is not too late.
+        # When `test_start` fires, `past` may still refer to an earlier run of this process. A failure at this event
+        # belongs to the run that is beginning, so it can still count in that run's verdict.
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 
@@ -140,14 +140,14 @@ class OwnCode:
             self._environment.process_exit_code = code
 
     def _keep(self, decided: int | None) -> None:
-        """Restore the exit code ``decided`` after a listener ran, unless the listener turned a pass into a failure."""
+        """Restore the exit code ``decided`` after a listener ran. A listener may only turn a pass into a failure."""
         if decided or (decided == 0 and self._exit_code is None):
             self._exit_code = decided
 
     # The following method counts request events that user code fires.
 
     def _on_request(self, request_type: Any = "", name: Any = "", exception: Any = None, **_: Any) -> None:
-        """Count a Locust request event, which only user code fires here, as a check of that user code."""
+        """Count a Locust `request` event as a check. The harness never fires this event, so user code has."""
         if self._keeper is not None:
             self._keeper.account.checks.count(f"{request_type} {name}".strip(), exception is None)
 

@@ -12,7 +12,7 @@ from loadgen.run.worker.clock import Clock
 from loadgen.run.worker.troubles import Troubles
 from loadgen.run.worker_messages import Piece
 
-#: If the last pieces of a spool stay unanswered for this long, the master counts as gone.
+#: Seconds without an answer, while the last pieces of a spool are sent, after which the master is taken to be gone.
 PATIENCE_S: Final = 30.0
 _LOOK_S: Final = 0.02
 
@@ -53,7 +53,7 @@ class OwnSpool:
         return None if self._sender is None else self._sender.totals()
 
     def pump(self) -> None:
-        """Send new data if the master does not share the folder."""
+        """Send the new data of the spool to the master, unless the master shares the spool's folder."""
         if self._sender is None:
             return
         try:
@@ -62,7 +62,7 @@ class OwnSpool:
             self._troubles.on_broken(f"cannot read its record: {why(error)}")
 
     def on_answer(self, answer: SpoolWritten) -> None:
-        """Note the bytes of a file that the master has written, and send more."""
+        """Note how many bytes of a spool file the master has written to its copy, and send more."""
         if self._sender is not None:
             self._sender.on_answer(answer)
             self.pump()
@@ -72,7 +72,10 @@ class OwnSpool:
         self._writer.close()
 
     def hand_over(self, patience_s: float) -> None:
-        """Send the rest; wait until the master has all, is silent for ``patience_s`` seconds, or this worker fails."""
+        """Send the rest of the spool files, and wait until the master has written everything.
+
+        Stop waiting if the master is silent for ``patience_s`` seconds or this worker fails.
+        """
         sender = self._sender
         if sender is None:
             return
@@ -87,6 +90,6 @@ class OwnSpool:
             )
 
     def remove_what_is_taken(self) -> None:
-        """If this worker has sent all of its spool files to the master, remove them here."""
+        """Remove this worker's spool files from its disk if they have all been sent to the master."""
         if self._sender is not None and not self._sender.pending():
             remove(self._writer.files())

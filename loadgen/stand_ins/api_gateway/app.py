@@ -1,4 +1,4 @@
-"""The stand-in as an aiohttp application: `build`."""
+"""Build the stand-in for AWS API Gateway's WebSocket APIs as an aiohttp application."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ _CONNECTIONS: Final = f"/{STAGE}/@connections"
 
 
 def build(settings: Settings) -> web.Application:
-    """Return the application: the stage, `@connections`, and `/stats` for callers on this machine.
+    """Return the application with three endpoints: the stage, `@connections`, and (on this machine only) `/stats`.
 
     When the application starts, it runs the backend as a process and opens a second port on loopback, through which the
     backend reaches `@connections`.

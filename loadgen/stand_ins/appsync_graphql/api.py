@@ -1,4 +1,4 @@
-"""One GraphQL API: authorization, mutations and the open connections; the endpoint `/graphql`."""
+"""One GraphQL API: authorization, open connections, and mutations at the endpoint `/graphql`."""
 
 import asyncio
 import base64
@@ -117,7 +117,7 @@ class GraphqlApi:
     # --- requests ---
 
     async def post(self, request: web.Request) -> web.StreamResponse:
-        """Execute a mutation: status 200, with `errors` if the operation is refused (GraphQL's convention)."""
+        """Execute a mutation; a refused one is answered with status 200 and `errors`, as is usual in GraphQL."""
         try:
             body = await self._bodies.read(request)
         except BodyTooLargeError:
@@ -196,7 +196,10 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
 
 
 def _rewritten(value: Any) -> Any:
-    """Parse and encode again a text that is a JSON object, as a resolver on AWS does; return other values unchanged."""
+    """If ``value`` is the text of a JSON object, parse and encode it again, as a resolver on AWS does.
+
+    Return any other value unchanged.
+    """
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:

@@ -54,7 +54,7 @@ class Journey:
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, user: TaskUser) -> None:
         self._run, self._plan, self._first = run, plan, user
-        #: All stays share this client, so that the numbers of its subscriptions and publishes go on from stay to stay.
+        #: Shared by all stays, so that the numbers of subscriptions and publishes continue from one stay to the next.
         self._client = JourneyClient(run, plan)
         self._stay: _Stay | None = None
 
@@ -133,7 +133,7 @@ class _Stay:
         self._tasks = _Tasks(user, run, Random(seed))
 
     def run(self, seconds: float) -> None:
-        """Call on_start() and start tasks for this many seconds; a task that runs at the end may finish."""
+        """Call on_start() and then tasks until ``seconds`` have passed; a task that is running then may finish."""
         user = self._user
         here = gevent.getcurrent()
         stopping = gevent.spawn_later(seconds, self._stop, here)

@@ -23,8 +23,8 @@ class Feeds:
     def __init__(self, rules: ProtocolRules, journey: JourneyPlan) -> None:
         self._protocol, self._journey = rules, journey
         self._feeds: dict[int, Feed] = {}
-        #: Subscriptions that were given up, by channel: plan, life of the connection, and a function that requests the
-        #: subscription again within this life.
+        #: Subscriptions that were given up, by channel: the plan, the number of the client's connection, and a function
+        #: that requests the subscription again over the same connection.
         self._spare: dict[str, list[tuple[SubscriptionPlan, int, Again | None]]] = {}
         self._made = 0
 
@@ -33,7 +33,7 @@ class Feeds:
         return iter(list(self._feeds.values()))
 
     def get(self, subscription: int) -> Feed | None:
-        """Return the feed of a subscription's number, or None if it was given up."""
+        """Return the feed of the subscription with this number, or None if the subscription was given up."""
         return self._feeds.get(subscription)
 
     def add(self, feed: Feed) -> None:
@@ -45,14 +45,17 @@ class Feeds:
         return self._feeds.pop(feed.plan.number, None) is not None
 
     def spare(self, feed: Feed, life: int, again: Again | None) -> None:
-        """Keep the subscription of ``feed``, which was given up in ``life``, for the next feed of the same channel."""
+        """Keep the subscription of ``feed`` for the next feed of the same channel.
+
+        ``life`` is the number of the client's connection on which the subscription was given up.
+        """
         self._spare.setdefault(feed.channel, []).append((feed.plan, life, again))
 
     def plan_for(self, channel: str, life: int) -> tuple[SubscriptionPlan, Again | None]:
         """Return a subscription plan for ``channel`` that no feed uses, and a function to subscribe again or None.
 
-        The function is for a subscription that was given up in the same ``life`` of the connection: it requests the
-        subscription again over this connection.
+        ``life`` is the number of the client's current connection. The function requests a subscription again that was
+        given up on the same connection.
 
         Raises:
             ValueError: the run has no more numbers for subscriptions.

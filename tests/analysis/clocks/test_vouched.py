@@ -63,8 +63,8 @@ def test_what_both_allow_stays_allowed_at_every_moment(
     for at in moments.astype(np.int64):
         (a,), (b,) = plain.interval(np.array([at]))
         (c,), (d,) = found.interval(np.array([at]))
-        # The result never allows an offset that the pings exclude, and still allows every offset that pings
-        # and claim both allow.
+        # The result excludes every offset that the pings exclude. It allows every offset that both the pings and the
+        # ClockBound daemon's claim allow.
         assert c >= a - 1
         assert d <= b + 1
         assert c <= max(a, -vouched - base) + 1

@@ -1,4 +1,4 @@
-"""Test profiles of runs whose clients reply: figures as in the summary, and blocks that hold the same samples."""
+"""Test profiles of runs whose clients reply to events: the figures and samples must be those of the run's summary."""
 
 import tempfile
 from pathlib import Path
@@ -28,8 +28,7 @@ def test_figures_of_reactions_are_those_of_the_summary(tmp_path: Path) -> None:
         ("reaction.gap.p99", "gap_ns", "p99"),
     ):
         assert found.figures[name] == summary["reaction"][part][percent], name
-        # The record does not say how exact arrivals are, neither for deliveries nor for replies, so figures have no
-        # bounds.
+        # The figures have no bounds, because this record does not say how exact arrival times are.
         assert name not in found.ends
     # Two replies to one request arrived, both at the same subscription.
     sizes = {name: sum(sum(block.values()) for block in blocks) for name, blocks in found.blocks.items()}

@@ -1,4 +1,4 @@
-"""Test the fit of the scalability law with simulated trials whose parameters are known."""
+"""Test the fit of the Universal Scalability Law to simulated trials whose parameters are known."""
 
 import numpy as np
 import pytest

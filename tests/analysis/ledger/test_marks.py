@@ -1,4 +1,4 @@
-"""Test the class that marks deliveries against a plain array of flags."""
+"""Test `Marks`, which marks deliveries of a run: it must give the same result as a plain array of flags."""
 
 import numpy as np
 import pytest

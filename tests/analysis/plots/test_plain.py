@@ -68,7 +68,7 @@ def test_a_heat_map_has_each_cell_that_is_not_empty() -> None:
         np.array([0.0, 1.0, 2.0]), np.array([1.0, 10.0, 100.0]), counts, norm=LogNorm(1, 10)
     )
     figure.colorbar(mesh, ax=axes)
-    # The colour bar is not a panel of its own.
+    # The colour bar does not count as a panel.
     (panel,) = panels(figure)
     heat = panel["heat"]
     assert heat is not None

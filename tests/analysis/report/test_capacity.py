@@ -1,4 +1,4 @@
-"""Test the knee plot of a capacity search: labels that can be read, and no loss below zero."""
+"""Test the plot of a capacity search (loss and latency over load): legible labels, and no loss below zero."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,4 +1,4 @@
-"""Test where costs cross: at a point two costs are equal, at a step one jumps past the other."""
+"""Test where the costs of two services cross: where they are equal, or where one jumps past the other at a step."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -28,8 +28,8 @@ def test_the_grid_holds_the_load_itself() -> None:
 
 
 def test_a_crossing_by_hand() -> None:
-    # Supabase costs 25 + 100 + 2.50·872.64 + 0.09·GB, and Ably 29 + 144 + 1.44 + 2.50·872.64. They are equal
-    # at 49.44/0.09 GB.
+    # Monthly costs in dollars, by parts of the bill: Supabase 25 + 100 + 2.50·872.64 + 0.09·GB, and Ably 29 + 144 +
+    # 1.44 + 2.50·872.64. The two are equal at 49.44/0.09 GB.
     (found,) = between(example(), "payload", "supabase,ably:per-minute")[:1]
     gigabytes = Fraction(4944, 9)
     assert found.begin == found.end == gigabytes * 10**9 / 864_000_000
@@ -43,7 +43,7 @@ def test_a_step_is_told_from_a_point() -> None:
     found = between(example(), "subscribers", "pubnub:mau,pusher")
     steps = {round(float(each.begin)): each for each in found}
     at = steps[10_000]
-    # PubNub costs 550 for up to 10,000 users and 1,130 for more; Pusher costs 699.
+    # Costs in dollars a month: PubNub 550 for up to 10,000 users and 1,130 for more, Pusher 699.
     assert at.step
     assert at.below.label == "pubnub:mau"
     assert {float(each.low or 0) for each in (at.usd_below, at.usd_above)} == {1130.0, 699.0}
@@ -58,8 +58,8 @@ def test_ranges_cross_in_an_interval() -> None:
     assert not found.sure
     events, gateway = costings(example(), "appsync-events,api-gateway")
     low, high = found.begin / 10_000, found.end / 10_000
-    # At the lower end the highest cost of AppSync Events equals API Gateway's lowest; at the upper end its
-    # lowest equals API Gateway's highest.
+    # Both costs are ranges. At the lower end of the crossing, the upper bound of AppSync Events equals the lower bound
+    # of API Gateway. At the upper end, the lower bound of AppSync Events equals the upper bound of API Gateway.
     assert cost_at(events, "subscribers", low).high == cost_at(gateway, "subscribers", low).low
     assert cost_at(events, "subscribers", high).low == cost_at(gateway, "subscribers", high).high
 
@@ -81,7 +81,7 @@ def test_costs_are_equal_within_a_cent_at_a_crossing(load: Load, axis: Axis) -> 
         )
         if crossing.begin == crossing.end and not crossing.step:
             assert abs((below[0].low or ZERO) - (above[0].low or ZERO)) <= CENT
-        # Just before and just after the crossing, the cheaper service is the one that it states.
+        # Just before the crossing, the service `crossing.below` is the cheaper one, and just after it the other.
         around = Fraction(1, 10**6)
         before = [cost_at(each, axis, factors[0] * (1 - around)) for each in (crossing.below, crossing.above)]
         after = [cost_at(each, axis, factors[1] * (1 + around)) for each in (crossing.below, crossing.above)]

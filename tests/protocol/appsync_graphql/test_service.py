@@ -154,7 +154,7 @@ def test_each_operation_and_channel_may_have_a_login_of_its_own() -> None:
     assert authorization(own)["Authorization"] == "sub"
     assert authorization(own, "/default/b")["x-api-key"] == "da2-b"
     assert own.http_publish("/default/a", ["{}"]).headers["x-api-key"] == "da2-p"
-    # Other clients still use the service's login.
+    # Clients without logins of their own use the service's login, as before.
     assert authorization(service())["x-api-key"] == "da2-k"
     partly = service().for_client(ClientLogins(subscribe=ApiKey("da2-s")))
     assert decode_header_subprotocol(partly.handshake().subprotocols[1])["x-api-key"] == "da2-k"

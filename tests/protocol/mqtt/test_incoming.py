@@ -20,7 +20,7 @@ QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 
 
 class Receiving:
-    """The messages of a connection that has subscribed to `default/a` (s1) and below `default/b` (s2)."""
+    """Receives the messages of a connection with subscriptions to `default/a` (id s1) and `default/b/#` (id s2)."""
 
     def __init__(self, memory: Memory | None = None, *, subscribed: bool = True, **settings: Any) -> None:
         self.handler, self.topics = Recording(), Subscriptions()
@@ -73,7 +73,7 @@ def test_a_stamp_in_a_user_property_is_delivered_with_the_payloads_bytes() -> No
     receiving = Receiving(stamp_name="lg")
     receiving.take("default/a", b"\xff", user_properties=[("x", "0"), ("lg", "[1]"), ("lg", "[2]")])
     assert receiving.handler.calls == [("on_marked", ("s1", Marked(b"\xff", "[1]"), 10, 20))]
-    # A message without the property, from another publisher, is passed on as usual.
+    # A message without the stamp's user property, such as another publisher's, is passed on unchanged.
     receiving.take("default/a", b"x", user_properties=[("other", "1")])
     assert receiving.events == [("s1", "x")]
 
@@ -121,7 +121,7 @@ def test_the_next_connection_knows_the_copies_of_this_one() -> None:
 
 
 def resumed() -> Receiving:
-    """Return a connection that resumes a session: an earlier connection has subscribed, this one has not yet."""
+    """Return a connection that resumes a session whose earlier connection has subscribed; this one has not yet."""
     former = Receiving().topics
     receiving = Receiving(Memory("c-1", 300), subscribed=False)
     receiving.incoming.resume(former)

@@ -1,4 +1,4 @@
-"""Test the native lane of MQTT connections over TCP, TLS and WebSocket, including acknowledgements."""
+"""Test the native fast path ("lane") of MQTT connections over TCP, TLS and WebSocket, including acknowledgements."""
 
 import base64
 import hashlib
@@ -80,7 +80,7 @@ class Broker:
         self.peer.sendall(data)
 
     def send(self, *messages: bytes) -> None:
-        """Send messages in one write, over WebSocket in one frame."""
+        """Send all messages in one write; over WebSocket, they are in one frame."""
         data = b"".join(messages)
         if self._websocket:
             assert 126 <= len(data) < 65536
@@ -180,8 +180,8 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
         return len(found) >= count and len(acknowledged(broker)) >= count - 1
 
     wait_for(lambda: has(3))
-    # The lane cannot take the second packet, whose topic has no subscription, so Python takes it. The
-    # acknowledgements must nevertheless stay in order.
+    # Native code leaves the second packet, whose topic has no subscription, to Python. The acknowledgements must still
+    # be in order.
     broker.send(publish(3, 13), publish(4, 14, "default/other"), publish(5, 15))
     wait_for(lambda: len(acknowledged(broker)) == 5)
     broker.send(publish(6, 16))
@@ -199,7 +199,7 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
 
 
 def test_packets_in_pieces_are_taken_once_each(broker: Broker) -> None:
-    """Python takes each packet that two reads share; the lane takes the whole packets after it."""
+    """Python processes each packet that is split over two reads; native code processes the whole packets after it."""
     rows = native.Rows(9, 100)
     stream, _, handler = opened(broker, rows)
     sent = [publish(sequence, 100 + sequence) for sequence in range(40)]

@@ -1,4 +1,4 @@
-"""Test AWS IoT Core's signed WebSocket upgrade, by AWS's algorithm and with a listener that verifies."""
+"""Test the signed WebSocket upgrade for AWS IoT Core; a listener verifies each signature by AWS's algorithm."""
 
 import base64
 import hashlib

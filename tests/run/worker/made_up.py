@@ -125,5 +125,5 @@ class MadeUpStatistics:
 
 
 def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in this thread instead of another one."""
+    """Call a function at once in this thread, in place of code that calls it in another thread."""
     return function(*arguments)

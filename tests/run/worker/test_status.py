@@ -94,7 +94,7 @@ def test_reports_come_four_times_a_second_once_the_run_has_started(site: Site) -
     site.barriers.finish()
     site.clock.go_on(1)
     assert watching.ready()
-    # A last report contains the changes made at the end.
+    # The worker sends one more report after the end, which contains the last changes.
     assert len(site.line.sent) == 41
 
 

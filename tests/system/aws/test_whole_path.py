@@ -1,7 +1,7 @@
-"""Test the whole path of a user: up, probe, run, metrics, down. Commands that send load are processes.
+"""Test the commands for an Event API on AWS, from its creation to its deletion: up, probe, run, metrics and down.
 
-AWS's APIs are simulated by moto's server. The Event API is our own server with TLS, and the stack's outputs
-lead to it.
+AWS's APIs are simulated by moto's server. The Event API is our own server with TLS, whose address is in the stack's
+outputs. Commands that send load run as processes.
 """
 
 import os

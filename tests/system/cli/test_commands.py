@@ -19,7 +19,7 @@ print(*sorted(name for name in sys.modules if name.startswith("loadgen.cli.")))
 
 
 def _loaded(*arguments: str) -> tuple[set[str], set[str]]:
-    """Return an application's commands in a new process, and the modules of `loadgen.cli` imported there."""
+    """Start the application in a new process; return its commands and the modules of `loadgen.cli` that it imports."""
     names, modules = subprocess.run(
         [sys.executable, "-c", _SHOW.format(arguments=arguments)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A proxy in front of a broker that drops and repeats deliveries, and remembers which."""
+"""A proxy in front of a broker. It drops and repeats some deliveries, and keeps a journal of their events."""
 
 import select
 import socket

@@ -1,4 +1,4 @@
-"""Test whole runs on a real broker, with echoes, of scenarios written for AppSync Events."""
+"""Test whole runs on a real MQTT broker, with the channel syntax of AppSync Events and with echo measurement."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ phases: {warmup: 300ms, measure: 2s, drain: 1s, echo: 100ms}
     assert (events["acked_ns"] >= events["sent_ns"]).all()
     assert events.groupby(["publisher", "batch"])["acked_ns"].nunique().eq(1).all()
     assert events["batch"].nunique() < len(events)
-    # The manifest and the output describe this service, without AppSync's prices.
+    # The manifest and the output describe the MQTT broker, and contain no prices of AppSync.
     assert manifest["target"]["protocol"] == "mqtt"
     assert manifest["target"]["setup"]["quality of service"] == "QoS 1"
     assert manifest["prices"] is None

@@ -42,8 +42,8 @@ class WrongClock:
     def __init__(self, path: Path, offset_ns: int, drift_ppm: float = 0.0) -> None:
         self._path = path
         self.env = {"SHIFTED_CLOCK": str(path), "PYTHONPATH": f"{SHIFTED}:{REPO}"}
-        # Rows of (steady time at which the row begins, offset, drift, steady time from which the drift
-        # counts).
+        # Rows of (steady time from which the row applies, offset in ns, drift in ppm, steady time at which the drift
+        # starts from zero).
         self._settings = [(0, offset_ns, drift_ppm, time.monotonic_ns())]
         self._write()
 
@@ -112,8 +112,8 @@ class Drifted:
 def drifted(tmp_path_factory: pytest.TempPathFactory) -> Drifted:
     folder = tmp_path_factory.mktemp("drifted")
     clocks = [WrongClock(folder / f"clock{n}", sign * 480 * MS, 50) for n, sign in enumerate((1, -1))]
-    # The daemon is simulated by a file with its documented layout. Its bound grows by 1 µs a second, for up
-    # to 100 s.
+    # This file simulates the ClockBound daemon, in the daemon's documented layout. The bound on the clock error grows
+    # by 1 µs a second, for up to 100 s.
     shm, now_ns = folder / "shm0", time.monotonic_ns()
     shm.write_bytes(
         segment(as_of_ns=now_ns, void_after_ns=now_ns + 600 * SECOND, bound_ns=70 * US, drift_ppb=1_000)
@@ -151,15 +151,15 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
         assert abs(ahead_ns) > 400 * MS
         assert abs((fit.offset_ns or 0) + ahead_ns) <= (fit.error_ns or 0) + 10_000
     print([fit.to_dict() for fit in fits], summary["delivery"]["headline_ns"])
-    # Publishers waited by the offset that was known at the time. It was less exact than the final one, but
-    # not by much.
+    # Publishers used the clock offset that was known when they published. It was only slightly less exact than the
+    # final offset, so they did not publish much too early.
     assert earliest_ns(run) <= max(fit.error_ns or 0 for fit in fits) + MS // 5
     # Without the correction, recorded latencies are wrong by more than 400 ms in both directions.
     raw = pd.read_parquet(folder / "deliveries.parquet")
     believed = raw["arrival_ns"] - raw["intended_ns"]
     assert (believed < -400 * MS).any()
     assert (believed > 400 * MS).any()
-    # In truth all deliveries arrived in time, and the ledger says so.
+    # All deliveries arrived, and the run's ledger counts none as missing.
     ledger, headline = summary["ledger"], summary["delivery"]["headline_ns"]
     assert ledger["balances"]
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 1000
@@ -170,8 +170,8 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     assert -headline["error_ns"] - 10_000 <= headline["min"]
     assert summary["connections"]["kernel_timestamps"] == 0
     assert "±" in drifted.finished.out
-    # With corrected clocks, each worker's quickest delivery takes almost no time, and both agree. Others may
-    # wait on a busy machine.
+    # With corrected clocks, each worker's quickest delivery takes almost no time, about the same on both workers. Other
+    # deliveries may wait on a busy machine.
     latencies = run.deliveries.assign(ns=lambda rows: rows.arrival_ns - rows.intended_ns)
     quickest = latencies.groupby("worker")["ns"].min().to_numpy(dtype=float)
     assert len(quickest) == 2
@@ -193,7 +193,7 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(dr
     assert 400 * MS < entry["apart_ns"] < 500 * MS
     (finding,) = [f for f in summary["verdict"]["findings"] if "ClockBound" in f["reason"]]
     assert (finding["severity"], finding["subject"]) == ("degraded", "clock")
-    # The pings decide, so the clock is corrected nevertheless.
+    # Where the pings contradict the daemon, the pings decide. So the clock is corrected.
     deliveries = analysis.load(drifted.folder).deliveries
     # Take each worker's quickest delivery, as others may wait on a busy machine.
     quickest = (deliveries["arrival_ns"] - deliveries["intended_ns"]).groupby(deliveries["worker"]).min()
@@ -204,10 +204,12 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(dr
 def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_early(tmp_path: Path) -> None:
     """The clock's rate changes by ±500 ppm every 2 s, so it is up to 1 ms off any straight line."""
     clock = WrongClock(tmp_path / "clock", 20 * MS, 500)
-    # The clock is checked until two seconds after the measurement, so that a busy machine may begin late.
+    # The clock is checked until two seconds after the measurement, because a busy machine may begin the measurement
+    # late.
     master, (worker,) = run_with(tmp_path / "results", "6s", clock.env, more=("phases.drain=2s",))
     wait_for_phase(tmp_path / "results", "warmup", PATIENCE_S)
-    # The turns are announced ahead of time, so they happen on time even if the worker reads them late.
+    # All changes of the clock's rate are written in advance with their times, so they apply on time even if the worker
+    # reads them late.
     begin_ns, true_begin_ns = time.monotonic_ns() + SECOND, time.time_ns() + SECOND
     clock.slew(*((begin_ns + turn * 2 * SECOND, 500 if turn % 2 else -500) for turn in range(3)))
     moments = [true_begin_ns + quarter * SECOND // 4 for quarter in range(1, 24)]
@@ -255,5 +257,5 @@ def test_the_shift_is_what_python_reads(tmp_path: Path) -> None:
     before_ns = time.time_ns()
     shown = subprocess.run(command, env=clock.env, capture_output=True, text=True, check=True)
     after_ns = time.time_ns()
-    # The process read its clock between these two times, however long it took.
+    # The process read its clock at some moment between `before_ns` and `after_ns`.
     assert before_ns + 500 * MS <= int(shown.stdout) <= after_ns + 500 * MS

@@ -127,7 +127,10 @@ AnyServer = Faulty | Beside
 
 
 def run(tmp_path: Path, faults: dict[str, Any], scene: Any) -> tuple[Any, Journal]:
-    """Run a scene against a server with faults; return the scene's result and the journal."""
+    """Run ``scene``, a coroutine function with the server as argument, against a server with faults.
+
+    Return the scene's result and the server's journal.
+    """
 
     async def played() -> tuple[Any, Path]:
         async with Beside(tmp_path, faults) as server:
@@ -158,7 +161,7 @@ async def one_client(server: AnyServer, batches: int = 60) -> Client:
 
 
 async def settled(server: AnyServer, clients: list[Client], published: int) -> None:
-    """Wait until the journal has decisions on ``published`` events, and clients have received accordingly."""
+    """Wait until the journal has decisions on all ``published`` events, and the clients have all deliveries sent."""
     read: list[int] = []
     written = -1
     while True:
@@ -241,7 +244,7 @@ def test_a_stall_holds_everything_and_stands_in_the_journal(tmp_path: Path) -> N
 def test_a_disconnect_closes_that_share_of_the_connections_with_that_code(tmp_path: Path, code: int) -> None:
     async def scene(server: Beside) -> list[Client]:
         clients = [Client(server) for _ in range(10)]
-        # All clients are connected before the fault begins, two seconds after the server's start.
+        # The fault begins two seconds after the server's start. By then all clients are connected.
         await asyncio.gather(*(client.subscribe(f"s{number}") for number, client in enumerate(clients)))
         async with httpx.AsyncClient() as http:
             await publish(http, server, 0)
@@ -292,8 +295,8 @@ def test_a_throttle_spaces_what_is_written(tmp_path: Path) -> None:
     client, journal = run(tmp_path, {"throttle": "200/s"}, lambda server: one_client(server, 10))
     found = rows(journal)
     assert len(client.received) == 50
-    # The server decides when deliveries are due: each follows the one before by the gap, and none is written
-    # early. How late it writes depends on the machine.
+    # The server schedules each delivery at least 5 ms after the one before, and writes none early. How late it writes
+    # depends on the machine.
     due = [row["due_ns"] for row in found]
     assert all(later - earlier >= 5 * MS for earlier, later in pairwise(due))
     assert all(row["written_ns"] >= row["due_ns"] for row in found)
@@ -307,7 +310,7 @@ def test_a_throttle_with_a_short_line_drops_what_finds_it_full(tmp_path: Path) -
     assert lost
     assert all(row["written_ns"] is None for row in found if row["action"] == Action.OVERFLOWED)
     assert [sequence for sequence, _ in client.received] == sorted(set(range(50)) - set(lost))
-    # An admitted delivery waits only for those in front of it.
+    # A delivery that is admitted to the queue waits only for the deliveries in front of it, at most three.
     assert max(row["due_ns"] - row["decided_ns"] for row in found) <= 3 * 10 * MS
 
 

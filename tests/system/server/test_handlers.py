@@ -184,7 +184,7 @@ def test_a_handler_sees_headers_without_credentials(api: Announcement, client: C
 def test_a_handler_that_cannot_be_loaded_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], reference: str, sentence: str
 ) -> None:
-    """Tested in this process, and once by starting a server, which prints the exception's message."""
+    """Each case runs in this process; one also starts a server in a subprocess, which prints the same sentence."""
     (tmp_path / "handlers.py").write_text(HANDLERS)
     (tmp_path / "api.yaml").write_text(f"namespaces: {{a: {{on_publish: '{reference}'}}}}")
     options = ["--api", str(tmp_path / "api.yaml")]

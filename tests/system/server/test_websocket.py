@@ -325,7 +325,7 @@ def test_a_frame_of_absurd_length_ends_its_connection_only(client: MakeClient) -
     one, other = client(), client()
     with pytest.raises(ConnectionClosed):
         one.ask("x" * (5 * 1024 * 1024))
-    # The server closes with 1009, but the reset of a socket with unread data may overtake that.
+    # The server closes with 1009. But its socket has unread data, so a TCP reset may overtake the close frame.
     assert one.socket.close_code in (1009, 1006)
     assert other.is_silent()
 
