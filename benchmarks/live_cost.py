@@ -55,7 +55,7 @@ def main() -> int:
         order = measure.paced(measure.half_busy_rate(plain, FAN_OUT), FAN_OUT, options.seconds)
         pairs: list[tuple[Phase, Phase]] = []
         for number in range(options.rounds):
-            # The order alternates, so that being first is no advantage.
+            # Alternate which of the two runs first, so that neither has an advantage from its position.
             both = (plain, live) if number % 2 == 0 else (live, plain)
             phases = {one.name: one.send(order) for one in both}
             pairs.append((phases[plain.name], phases[live.name]))

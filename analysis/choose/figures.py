@@ -1,4 +1,4 @@
-"""The figures of each service's runs, each with the interval in which the true figure lies."""
+"""The figures of each service's runs, each with its confidence interval."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Remarks to accompany the figures of a comparison of two services, rather than of two builds of one service."""
+"""Remarks for a report that compares two different services instead of two builds of one service."""
 
 from collections.abc import Sequence
 

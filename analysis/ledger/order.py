@@ -28,8 +28,8 @@ class Deliveries(NamedTuple):
 class _Rows:
     """Expected deliveries of a row group, in the order of the file.
 
-    If ``grouped``, they are grouped by stream, and those of each stream are in the order of the file. A stream is a
-    pair of subscription and publisher.
+    If ``grouped``, they are grouped by stream (a pair of subscription and publisher), and only the deliveries within a
+    stream are in the order of the file.
     """
 
     stream: Ints
@@ -72,7 +72,8 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
     streams = len(people) * len(senders)
     known = None
     if streams > _STREAMS_MAX:
-        # Too many possible streams for an array: number only those that occur.
+        # There are too many possible streams (pairs of subscription and publisher) for an array. Number only those that
+        # occur.
         known = np.unique(
             np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group).stream), groups)])
         )
@@ -82,8 +83,8 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
         stream = rows.stream if known is None else np.searchsorted(known, rows.stream)
         if not rows.grouped:
             if not (rows.sequence < highest[stream]).any():
-                # All rows are in ascending order of sequence. Of several rows of one stream numpy assigns the last,
-                # here the one with the highest sequence.
+                # The rows are in ascending order of sequence. If several belong to one stream (a pair of subscription
+                # and publisher), numpy keeps the last assigned value, which here is the highest sequence.
                 highest[stream] = rows.sequence
                 continue
             order = np.argsort(stream, kind="stable")

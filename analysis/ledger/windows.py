@@ -50,7 +50,10 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Segments:
-    """The segments as half-open intervals, by subscription and start; those of one subscription do not overlap."""
+    """Segments: half-open intervals in which one subscription was in one state, such as ready or in reconnect.
+
+    They are sorted by subscription and start. The segments of one subscription do not overlap.
+    """
 
     subscription: Ints
     pattern: Ints
@@ -63,9 +66,9 @@ class Segments:
     #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
-    #: The segments of each member of shared subscriptions, or None if no subscription is shared. In the arrays above,
-    #: each group of members is one subscription. A group has no connection, so its segments never end with a broken
-    #: one.
+    #: The segments of each member of shared subscriptions, or None if no subscription is shared. The other fields treat
+    #: each group of members as one subscription. A group has no connection, so its segments never end with a broken
+    #: connection.
     members: "Segments | None" = None
     receivers: Receivers = NOT_SHARED
 
@@ -88,7 +91,7 @@ class Segments:
         return len(self.subscription)
 
     def at(self, subscription: Ints, time_ns: Ints) -> Ints:
-        """Return the segment that contains each (subscription, time), or -1 if none does."""
+        """Return, for each pair of subscription and time, the index of the segment that contains it, or -1."""
         if not len(self):
             return np.full(len(subscription), -1, dtype=np.int64)
         # Pack (subscription, start) into one number, so that one binary search finds the place. A start is replaced by
@@ -118,8 +121,9 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
-    # A life without an acknowledgement is only an attempt to subscribe: the gap before it continues. The exception is
-    # a life that a failure of the harness ended: from then on deliveries are unobserved.
+    # A life (one connection of a subscription) that was never acknowledged is only an attempt to subscribe, so the gap
+    # before it continues. The exception is a life that a failure of the harness ended: from then on, deliveries count
+    # as unobserved.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     heard_ns = heard_ns[begun]
@@ -159,7 +163,7 @@ def segments(run: Run) -> Segments:
 
 
 def _joined(found: Segments, receivers: Receivers) -> Segments:
-    """Replace the segments of each group's members by the segments of the group as one subscription."""
+    """Replace the segments of a group's members by segments of the whole group, as if it were one subscription."""
     shared = np.isin(found.subscription, receivers.members)
     members = _taken(found, shared)
     parts = [_taken(found, ~shared)]
@@ -247,7 +251,10 @@ def gap_of(intent: str | None) -> int:
 
 
 def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Return a mask of subscription lives whose connection was lost rather than closed by the client."""
+    """Mark the lives of subscriptions whose connection was lost rather than closed by the client.
+
+    A life is the part of a subscription on one connection.
+    """
     table = run.table("connections", ("connection", "life", "error", "closed_ns"))
     error, errors = codes(table, "error")
     ours = error == errors.index(None) if None in errors else np.zeros(len(error), dtype=bool)
@@ -256,7 +263,10 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Return a mask of subscription lives after which the service should have kept the session for the reconnect."""
+    """Mark the lives (connections) of subscriptions after which the service should have kept the client's session.
+
+    The next connect of the same client tells: its session was resumed, or was lost although the service owed it.
+    """
     table = run.table("connections", ("connection", "life", "session"))
     session, sessions = codes(table, "session")
     known = np.array([text is not None for text in sessions], dtype=bool)
@@ -275,7 +285,10 @@ def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _silent_since_ns(run: Run, connection: Ints, life: Ints) -> Ints:
-    """Return the time since which each subscription life's connection was silent, or FOREVER if it never was."""
+    """Return, for each life of a subscription, the time since which its connection was silent, else FOREVER.
+
+    A life is the part of a subscription on one connection.
+    """
     table = run.table("connections", ("connection", "life", "silent_since_ns"))
     since_ns = ints(table, "silent_since_ns")
     silent = since_ns >= 0
@@ -304,7 +317,7 @@ class Patterns:
     """Finds the patterns that receive a channel."""
 
     def __init__(self, patterns: Sequence[str | None]) -> None:
-        """Index ``patterns``, in which the position of a pattern is its code."""
+        """Index ``patterns``. The code of a pattern is its position in the list."""
         self._code = {pattern: number for number, pattern in enumerate(patterns) if pattern is not None}
 
     def matching(self, channel: str) -> list[int]:

@@ -23,7 +23,7 @@ def request_rows(table: pa.Table) -> Ints:
         _, first = np.unique(key, return_index=True)
         return np.asarray(first, dtype=np.int64)
     made = code != statuses.index(_UNMADE)
-    # `np.unique` returns the first row of each key, so put the rows of events that were made first.
+    # `np.unique` returns the first row of each key. So put unmade events last, to find a made event where there is one.
     order = np.concatenate((np.flatnonzero(made), np.flatnonzero(~made)))
     _, first = np.unique(key[order], return_index=True)
     return np.asarray(order[first], dtype=np.int64)

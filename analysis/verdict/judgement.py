@@ -225,7 +225,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
     if delivery["uncertain_arrivals"] is None:
-        # Records of format 2 do not say how exact each arrival is.
+        # Records of format 2 do not say how exact each arrival is. Use the share of shared timestamps instead.
         if shared is not None and shared > LIMITS.stamps_shared:
             yield Finding(
                 "degraded",
@@ -237,7 +237,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
         return
     if not headline["low"] or not headline["p99"]:
         return
-    # The clocks' error is reported separately, by `_clock`.
+    # Leave out the clocks' error (`error_ns`), which `_clock` reports.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
         if network.came_at_once(summary, doubt_ns):
@@ -295,7 +295,7 @@ def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Health:
-    """The health rows that overlap the window, and the workers that finished."""
+    """The health samples that overlap the measurement window, and the numbers of the workers that finished."""
 
     columns: dict[str, Ints]
     workers: list[int]

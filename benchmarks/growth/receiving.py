@@ -1,4 +1,7 @@
-"""The receiving axes: the total rate of deliveries stays the same, and the idle cost of the process is subtracted."""
+"""Measure the cost of receiving as one dimension (axis) grows, such as connections, at a constant total rate.
+
+The CPU time that the idle process takes is subtracted.
+"""
 
 import multiprocessing
 import tempfile

@@ -141,7 +141,10 @@ class Subscriber:
         self._protocol.send_text(json.dumps(message).encode())
 
     def _prepare(self, number: str) -> None:
-        """Make the bytes of a frame around its stamp; frames have the same length for every subscription id."""
+        """Make the bytes before and after the stamp of a frame, for each payload.
+
+        All frames with a payload have the same length, whatever the subscription's id.
+        """
         event = f'{{\\"{STAMP_KEY}\\":[{TOKEN},1,'
         head = f'{{"id":"{number}","type":"data","event":"{event}'.encode()
         for payload in PAYLOADS:

@@ -69,7 +69,7 @@ class MqttSubscriber(Subscriber):
         if kind == 8:
             place = 2
             if self._v5:
-                # Properties are shorter than 128 bytes, so their length is one byte.
+                # The packet's MQTT 5 properties are shorter than 128 bytes, so their length field is one byte.
                 place += 1 + body[2]
             topic = body[place + 2 : place + 2 + int.from_bytes(body[place : place + 2], "big")]
             self._prepare_topic(topic)
@@ -183,7 +183,7 @@ class SocketIoSubscriber(Subscriber):
     title = "Socket.IO"
 
     def answered(self, text: str) -> None:
-        """Accept the namespace and a `subscribe` event."""
+        """Answer a Socket.IO packet: accept a connect to the namespace (40), and a `subscribe` event (42)."""
         if text.startswith("40"):
             self.say('40{"sid":"bench"}')
         elif text.startswith("42"):

@@ -65,8 +65,8 @@ class Fleet:
         #: Wall-clock times (ns) at which the last claim was sent, and at which the last worker reported its clients
         #: ready.
         self.claimed_ns = self.ready_ns = 0
-        #: Number of deliveries that each worker records in each second from now on. `histogram` is the encoded
-        #: histogram of their latencies.
+        #: Number of deliveries that each worker records per second from now on. `histogram` encodes the latencies of
+        #: these deliveries.
         self.deliveries = 0
         self.histogram: str | None = None
         self.begun_s = time.monotonic()

@@ -149,7 +149,7 @@ def _yaml(value: Any) -> str:
 
 
 def _schemas() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name and the JSON Schema of each kind of quantity."""
+    """Yield the name and the JSON Schema of each kind of quantity, such as a duration, rate or share."""
     for name, value in vars(units).items():
         for extra in getattr(value, "__metadata__", ()):
             if isinstance(extra, WithJsonSchema) and extra.json_schema is not None:

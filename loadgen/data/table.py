@@ -34,7 +34,10 @@ class TableWriter:
         self._count = 0
 
     def add(self, lines: Sequence[int], cells: Sequence[Sequence[str]]) -> None:
-        """Add rows by their line numbers and each column's JSON texts; raises OSError if the disk is full."""
+        """Add rows; raises OSError if the disk is full.
+
+        ``lines`` holds the rows' line numbers in the source file, and ``cells`` the JSON texts of each column.
+        """
         arrays = [
             pa.array(lines, type=pa.int64()),
             *(pa.array(each, type=pa.large_string()) for each in cells),

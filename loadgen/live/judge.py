@@ -42,7 +42,7 @@ class Observed(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict so far, with reasons; ``kind`` is valid, degraded or invalid, or None before any measurement."""
+    """The verdict so far and its reasons. ``kind`` is valid, degraded or invalid, or None before the measurement."""
 
     kind: str | None
     reasons: tuple[str, ...]
@@ -59,7 +59,7 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
-        #: In the previous second: CPU time as a share of what is allowed, and longest lag of the event loop (ns).
+        #: Values of the previous second: CPU time as a share of the limit, and longest lag of the event loop (ns).
         self.before = (0.0, 0)
 
 
@@ -192,7 +192,10 @@ class Judge:
             )
 
     def _queue_p99_ns(self) -> int:
-        """Return the p99 of the receive-queue delay in ns; exact only if it is above the limit."""
+        """Return the p99 (ns) of the time that deliveries waited in the receive queue.
+
+        Workers only count short waits, so the result is 0 if the p99 is one of them.
+        """
         total = self._quick + self._queue.total_count
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:

@@ -28,14 +28,14 @@ class Outcome:
 
     folder: Path
     code: ExitCode
-    #: 'good', 'warning' or 'bad': see `analysis.text.verdict`.
+    #: Kind of the verdict: 'good', 'warning' or 'bad' (see `analysis.text.verdict`).
     kind: str
     sentence: str
     #: The verdict on the generator (valid, degraded, invalid) and its reasons, or None without a summary.
     judged: tuple[str, tuple[str, ...]] | None = None
     #: Gates as `judge.Judge.gates` gives them, with their final values.
     gates: tuple[Mapping[str, Any], ...] = ()
-    #: Expected, delivered and lost deliveries by the ledger, or None if there is none.
+    #: The ledger's numbers of expected, delivered and lost deliveries, or None without a ledger.
     ledger: Mapping[str, int] | None = None
 
     @classmethod

@@ -43,7 +43,7 @@ typedef struct {
     size_t size, used; /* size of the table, a power of two; number of entries in use */
     const JsonPath *path; /* path to the stamp; equal paths share one object */
     uint64_t next;        /* number of the known event that the connection will probably receive next */
-    PublishLane *lane;    /* an owned reference, or NULL; gets all messages that are not deliveries */
+    PublishLane *lane;    /* gets all messages that are not deliveries; an owned reference, or NULL if there is none */
 } DeliveryFastPath;
 
 /* Returns the 64-bit FNV-1a hash (draft-eastlake-fnv) of an id. */
@@ -128,7 +128,7 @@ static int deliveries_take(
         } else if ((at = name_of(json_space(at, end), end, &member)) == NULL) {
             return 0;
         }
-        /* Only the Python path knows which of two members of the same name counts. */
+        /* Leave a message with two members of the same name to the Python path, which knows which one is valid. */
         if (seen & member & ALL) return 0;
         seen |= member;
         if (member == ID) {

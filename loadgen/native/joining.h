@@ -11,7 +11,7 @@
 /* The beginning of a message whose end has not arrived yet. */
 typedef struct {
     size_t size, capacity;
-    Times times; /* times of the read that brought the last of these bytes */
+    Times times; /* times of the read that brought the last bytes of `data` */
     unsigned char data[];
 } Rest;
 

@@ -1,5 +1,5 @@
-/* The loop of the receive thread: waits with epoll, and calls recvmsg once per readable socket, with the kernel's
-   timestamp. */
+/* The loop of the receive thread. It waits with epoll, then reads each readable socket with one recvmsg, which also
+   returns the kernel's timestamp. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -19,8 +19,8 @@
 #define TIMESTAMPNS 35
 /* A wait that returns within this time counts as a poll without waiting: see `receive`. */
 #define AT_ONCE_NS 20000
-/* After this many rounds in which no reported socket could be read, the thread sleeps between rounds. With its
-   real-time priority it would otherwise keep all other threads off a core. */
+/* After this many rounds in which epoll reported sockets but none could be read, the thread sleeps between rounds.
+   Without the sleep, its real-time priority would keep all other threads off a core. */
 #define IDLE_ROUNDS 100
 
 /* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
@@ -63,7 +63,7 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
-/* Adds an item that makes Python send the bytes that the fast path has queued (owed.h). */
+/* Tells Python to send the bytes that the fast path has queued (owed.h), by adding an item to this round's results. */
 static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
     Item *item = item_of(self, descriptor, slot, 0);
     if (item == NULL) {
@@ -172,7 +172,7 @@ static void lock_after_others(Receiver *self) {
     pthread_mutex_lock(&self->lock);
 }
 
-/* Reads each reported socket once, while there is room for items. Returns 1 if all were read. */
+/* Reads each reported socket once, until the queue for Python is full. Returns 1 if all reported sockets were read. */
 static int read_round(Receiver *self, const struct epoll_event *events, int count) {
     int some = 0;
     for (int at = 0; at < count; at++) {
@@ -184,8 +184,8 @@ static int read_round(Receiver *self, const struct epoll_event *events, int coun
         pthread_mutex_unlock(&self->lock);
     }
     if (!some && count > 0 && ++self->idle_rounds > IDLE_ROUNDS) {
-        /* The reported socket was closed before it was removed, and a duplicate of its descriptor keeps it in the epoll
-           set. */
+        /* The program closed the reported socket without removing it here, and a duplicate of its descriptor keeps it
+           in the epoll set. */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     } else if (some) {
         self->idle_rounds = 0;

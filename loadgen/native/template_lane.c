@@ -89,7 +89,7 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
                 break;
             case REST:
                 if ((next = lines ? line_end(at, end) : end) == NULL) return LANE_DECLINED;
-                /* A text frame must be UTF-8 (RFC 6455, 8.1), and no other check covers this part. */
+                /* A text frame must be UTF-8 (RFC 6455, 8.1). The skipped text is not checked anywhere else. */
                 if (lane->first == 0x81 && !text_is_utf8(at, next)) return LANE_DECLINED;
                 at = next;
                 break;
@@ -187,7 +187,7 @@ static Text match_list(Lane *lane, const Template *template, const Part *part, T
     }
 }
 
-/* Reads an integer that is written without leading zeros, fraction and exponent, with at most 18 digits. */
+/* Reads an integer of at most 18 digits. Leading zeros, a fraction or an exponent are not accepted. */
 static Text integer_of(Text at, Text end, int64_t *value) {
     int negative = at < end && *at == '-';
     Text first = at += negative;
@@ -213,8 +213,8 @@ static Text string_of(Text at, Text end, Text *content, size_t *length) {
     return at;
 }
 
-/* Matches a value with a part of the template; whitespace before the value must have been skipped. Returns the position
-   after the value, or NULL if it does not match or if Python must decide. */
+/* Matches the value at `at` with a part of the template. The caller has skipped any whitespace before it. Returns the
+   position after the value, or NULL if the value does not match or only Python can tell. */
 static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
     Text content;
     size_t length;

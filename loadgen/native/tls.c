@@ -37,7 +37,7 @@ Py_ssize_t tls_decrypt(
         if (got > 0) {
             total += got;
             ends_read = self->ends.input_size == 0 && self->ends.kept == NULL && !openssl.SSL_pending(self->ssl);
-            /* Another call would only find that there is nothing to read, which costs as much as decrypting a
+            /* Do not call SSL_read again: to find that there is nothing to read costs as much as decrypting a
                record. */
             if (ends_read) break;
             continue;
@@ -93,8 +93,8 @@ static void free_session(PyObject *capsule) {
     openssl.SSL_SESSION_free(PyCapsule_GetPointer(capsule, SESSION));
 }
 
-/* Sets the session to resume. OpenSSL gets a copy, since a session cannot be resumed again after one of its connections
-   was broken off. */
+/* Sets the TLS session to resume. OpenSSL gets a copy of it: OpenSSL refuses to resume a session again after one of
+   the session's connections ended without a TLS close. */
 static int set_session(Tls *self, PyObject *capsule) {
     SSL_SESSION *session = PyCapsule_GetPointer(capsule, SESSION);
     if (session == NULL) return -1;
@@ -105,7 +105,8 @@ static int set_session(Tls *self, PyObject *capsule) {
     return set ? 0 : -1;
 }
 
-/* Sets the name or IP address that the server's certificate must have, and sends a name to the server (RFC 6066, 3). */
+/* Sets the name or IP address that the server's certificate must have. A name is also sent to the server as SNI
+   (RFC 6066, 3). */
 static int set_host(Tls *self, const char *host) {
     X509_VERIFY_PARAM *expected = openssl.SSL_get0_param(self->ssl);
     if (host[0] == '\0' || host[0] == '.') {

@@ -58,7 +58,8 @@ typedef struct {
 Py_ssize_t tls_decrypt(
     Tls *self, const unsigned char *data, Py_ssize_t size, unsigned char *into, Py_ssize_t room, TlsOutcome *outcome);
 
-/* Returns a new exception for a failure; if this fails, sets an exception and returns NULL. Runs Python code. */
+/* Returns a new exception object for a failure, or sets an exception and returns NULL if it cannot be created. Runs
+   Python code. */
 PyObject *tls_error(Tls *self, const TlsFailure *failure);
 
 extern PyTypeObject TlsType, TlsContextType;

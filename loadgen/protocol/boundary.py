@@ -26,5 +26,5 @@ class Boundary:
                 self._lane.hold(not between)
 
     def take_owed(self) -> bytes:
-        """Return the acknowledgements that the lane still has to send; send them before any later acknowledgement."""
+        """Return the acknowledgements that the lane (the C reader) has not sent yet. Send them before any later one."""
         return b"" if self._lane is None else self._lane.take_owed()

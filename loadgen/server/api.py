@@ -28,7 +28,8 @@ from loadgen.server.synchronous import SynchronousCalls
 #: Code of an event that the fault settings reject. The code is this server's own; AWS has none for this case.
 _INJECTED_CODE = 500
 _INJECTED_MESSAGE = "rejected on purpose by the server's fault settings"
-#: Code of an event that a handler returned with an error (assumption: AWS documents only that it is in `failed`).
+#: Code in `failed` of an event that a handler returned with an error. This code is an assumption: AWS documents only
+#: that such an event is listed in `failed`.
 _HANDLER_CODE = "HandlerError"
 _require_json = msgspec.json.Decoder(msgspec.Raw).decode
 _NO_HEADERS: Mapping[str, str] = {}

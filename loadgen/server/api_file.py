@@ -66,7 +66,7 @@ class Iam(Part):
     """Authorization by IAM signatures."""
 
     region: str = "us-east-1"
-    """Region in the credential scope of signatures."""
+    """AWS region that signatures must name in their credential scope."""
     users: tuple[User, ...] = Field(strict=False)
     """Users whose signatures are accepted."""
 

@@ -44,7 +44,7 @@ _TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event that was accepted and sent to the subscribers; its text is JSON, as the handler (if any) left it."""
+    """An event that was accepted and sent to the subscribers. `event` is its JSON after any publish handler ran."""
 
     channel: str
     event: str

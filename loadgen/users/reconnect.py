@@ -59,5 +59,5 @@ class ReconnectPolicy:
     def _draw(self) -> float:
         if self._random is None:
             self._random = self._plan.random()
-        # Python guarantees the same sequence across versions only for `random()`.
+        # Use `random()`: with a given seed, only this method gives the same sequence in all versions of Python.
         return self._random.random()

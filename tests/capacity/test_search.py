@@ -111,7 +111,7 @@ def test_a_generator_that_is_too_weak_is_not_the_targets_limit() -> None:
     assert limit.upper is None
     assert limit.lower is not None
     assert 500 / 1.06 < limit.lower <= 500
-    # If the target's limit (200) is below the generator's (500), it is still found.
+    # A target's limit (200) below the generator's (500) is found.
     limit, _ = search(Weak(200), SETTINGS)
     assert limit.kind == "found"
 

@@ -55,7 +55,7 @@ def test_recorded_rates_are_read_however_their_lines_end(rates: bytes, tmp_path:
         (RATES.encode("utf-16-le"), "which is not UTF-8; save it as UTF-8"),
         (RATES.encode("utf-16-be"), "which is not UTF-8; save it as UTF-8"),
         ("time,rate\n0,5\n# ü\n".encode("latin-1"), "whose line 3 is not UTF-8; save it as UTF-8"),
-        # The header lacks the column `time`, so the message is about the column, not about the separator.
+        # No separator would give this header a column `time`, so the message is about the column.
         (b"at;rate\n0;5\n", "which has no column 'time'; it has 'at;rate'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Test decryption in the receive thread: each byte is seen once, whatever Python does meanwhile."""
+"""Test decryption in the receive thread: each byte is processed exactly once, whatever Python does at the same time."""
 
 import contextlib
 import os
@@ -168,7 +168,7 @@ def test_what_no_fast_path_takes_comes_in_order_with_its_times(served: ssl.SSLCo
             assert since_ns - 1_000_000 <= arrival_ns - within_ns <= arrival_ns <= read_ns
             assert 0 <= end_ns <= within_ns
         assert poller.waiting(source.socket.fileno()) == 0
-        # Python has processed everything, so the fast path takes data again.
+        # Python has processed everything that it was given, so the fast path (in C) takes data again.
         server.socket.sendall(server.record(delivery(3)))
         written: list[list[int]] = []
         while not written:
@@ -181,7 +181,8 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
     with opened(served, poller) as (source, server):
         poller.route(source.socket.fileno(), lambda text, *_: source.texts.append(text), None, source.tls)
         sent = 0
-        # On a busy machine an arrival may not be exact; then the data is passed on as bytes with their times.
+        # On a busy machine the arrival time may be inexact. The poller then hands over bytes with times instead of a
+        # text, so send again until a text has come.
         while not source.texts and sent < 1_000:
             sent += 1
             server.socket.sendall(server.record(b"\x81\x05hello"))
@@ -219,7 +220,7 @@ def test_frames_records_and_reads_end_anywhere(
 ) -> None:
     random = Random(seed)
     poller, (rows, path) = new_poller(), fast()
-    # Each frame has a two-byte length; some frames cannot be taken by a fast path.
+    # Each frame has a two-byte length. The fast path declines about 5 % of the frames, which are not deliveries.
     odd = {number for number in range(300) if random.random() < 0.05}
     sent = [frame(b"%d " % n + b"?" * 200) if n in odd else delivery(n) for n in range(300)]
     assert all(each[1] == 126 for each in sent)
@@ -250,7 +251,7 @@ def test_frames_records_and_reads_end_anywhere(
     assert not framed.errors
     assert framed.rest == beginning
     by_python = [n for n in range(300) if sent[n] in framed.frames]
-    # Each frame took one of the two paths, and each path kept the order.
+    # Each frame went through either the fast path or Python, and each of these kept the order.
     assert sorted(found + by_python) == list(range(300))
     assert found == sorted(found)
     assert framed.frames == [sent[n] for n in by_python]
@@ -365,7 +366,7 @@ def test_a_socket_may_be_removed_while_the_thread_decrypts(served: ssl.SSLContex
             sender.start()
             time.sleep(0.001)
             poller.remove(source.socket.fileno())
-            # Python can still use this TLS connection; only data that the thread had already read is lost.
+            # Python can still use this TLS connection. Only data that the receive thread had already read is lost.
             source.tls.encrypt(b"bye")
             source.socket.setblocking(True)
             source.socket.settimeout(1)
@@ -437,7 +438,7 @@ def test_without_openssls_functions_pythons_objects_decrypt(
 
 
 def test_a_library_without_openssl_is_not_used() -> None:
-    """This runs in a separate process, because a library that was found once is kept."""
+    """The test uses a separate process, because a process keeps the first TLS library that it has loaded."""
     code = """
 import _socket, sys
 from loadgen import native
@@ -474,7 +475,7 @@ def _read_until(descriptor: int, wanted: bytes) -> None:
 def test_new_keys_that_the_server_asks_for_are_agreed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, asks: bytes, answers: bool
 ) -> None:
-    """A KeyUpdate is answered just before the next data is sent, but a renegotiation at once."""
+    """A server may ask for new keys. The client answers a renegotiation at once, but a KeyUpdate with its next data."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
@@ -521,7 +522,7 @@ def test_new_keys_that_the_server_asks_for_are_agreed_on(
         process.stdin.write(b"before\n")
         process.stdin.flush()
         process_until(poller, lambda: bytes(source.plain) == b"before\n")
-        # s_server recognises a command only at the beginning of its input.
+        # `openssl s_server` recognises a command only at the beginning of its input.
         process.stdin.write(asks)
         process.stdin.flush()
         process_until(poller, lambda: sent or not answers)

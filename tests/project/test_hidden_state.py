@@ -36,7 +36,7 @@ ALLOWED = {
     "Locust's web page asks this attribute for the values of its template": (
         "loadgen/live/web.py: replaced: web_ui.update_template_args",
     ),
-    # State of the interpreter and the process, set while a process begins, before a run.
+    # These entries are state of the whole process, set while the process starts and before a run begins.
     "--no-proxy: said once, before anything connects; a credential's library asks for it too": (
         "loadgen/transport/proxy.py: global: global _off",
     ),
@@ -88,7 +88,7 @@ ALLOWED = {
         "analysis/plots/style.py: changed: mpl.rcParams.update",
         "analysis/plots/style.py: container: _asking",
     ),
-    # One object for each event loop; a thread has one loop.
+    # These containers hold one object for each event loop. Each thread has one event loop.
     "gevent's hub has no place for them, and what asks is below everything that knows the run": (
         "loadgen/transport/poller.py: container: _pollers",
         "loadgen/transport/poller.py: container: _python_inlets",

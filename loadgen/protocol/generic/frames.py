@@ -82,8 +82,8 @@ def check(written: Written, known: Sequence[str]) -> None:
     """Check a template's placeholders.
 
     Raises:
-        TemplateError: a placeholder has an unknown name, or is within a JSON string although its value is JSON; or a
-            text has too many brackets to look for JSON in it.
+        TemplateError: a placeholder has an unknown name, or is inside a JSON string although its value is JSON, or a
+            text has too many brackets to search for JSON in.
     """
     for text in _texts(written):
         if _has_secrets(text):
@@ -119,7 +119,7 @@ class Secrets:
         """Return the value to write in place of a placeholder, escaped if the placeholder is within a JSON string.
 
         Raises:
-            UnfitLoginError: the value of a login is not possible at this place.
+            UnfitLoginError: a value of the login cannot be written into the text around the placeholder.
         """
         if place.of_environment:
             value = self._environment[place.name]
@@ -130,17 +130,17 @@ class Secrets:
         return self._escaped(place, value)
 
     def in_json(self, place: Place) -> str:
-        """Return the value for a place in a string that the caller then encodes as JSON.
+        """Return the value for a placeholder inside a string that the caller then encodes as JSON.
 
-        Unlike `written`, this method does not check a login's value against the text around the place: JSON can hold
-        any text.
+        Unlike `written`, this method does not check whether a login's value fits the text around the placeholder,
+        because JSON can hold any text.
         """
         return self._escaped(
             place, self._environment[place.name] if place.of_environment else self._login[place.name]
         )
 
     def _escaped(self, place: Place, value: str) -> str:
-        """Return a value, escaped if its place is within a JSON string."""
+        """Return a value, escaped if its placeholder is within a JSON string."""
         if not place.of_environment and not _is_unicode(value):
             self._demand(place, "text with a broken character, which UTF-8 cannot hold")
         return _encode(value)[1:-1].decode() if place.where is Where.STRING else value

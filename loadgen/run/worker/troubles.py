@@ -31,7 +31,7 @@ class Troubles:
             self.fatal = reason
 
     def on_network(self, sentence: str) -> None:
-        """Count a note about connecting; print it the first time."""
+        """Count a note about connecting, such as an address that does not answer; print each different note once."""
         if sentence not in self.network:
             if len(self.network) >= _MOST_NETWORK_NOTES:
                 return

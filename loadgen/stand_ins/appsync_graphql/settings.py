@@ -31,7 +31,7 @@ class GraphqlSettings:
     #: Maximum number of `start` messages per second for the whole API, or 0 for no limit.
     starts_per_s: float = 0
     payload_bytes: int = limits.EVENT_MAX_BYTES
-    #: True to parse and encode AWSJSON values anew instead of passing on their text.
+    #: True to decode and re-encode AWSJSON values, which may change their text; False to pass on the text unchanged.
     rewrites_json: bool = False
 
     @classmethod

@@ -38,7 +38,7 @@ from tests.analysis.synthetic import (
 
 ASK, ANSWER = "/default/ask", "/default/answer"
 ASKER, RESPONDER = 1, 2
-#: The number of the responder's subscription, and of the asker's.
+#: Subscription numbers: ASKED is the responder's subscription to requests, HEARD the asker's to replies.
 ASKED, HEARD = 20, 30
 
 
@@ -230,7 +230,7 @@ _STEPS_NS, _DELAYS_NS, _DELAYS_MS = st.integers(0, 9 * MS), st.integers(0, 20 * 
 def records(draw: st.DrawFn) -> Tables:
     """Draw requests to two responders, and replies that fail in any way and arrive in any order.
 
-    Some of them are due before or after the measure phase.
+    Some of the requests are due before or after the measure phase.
     """
     events: list[Row] = []
     deliveries: list[Row] = []

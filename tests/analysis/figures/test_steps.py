@@ -70,7 +70,7 @@ def test_each_step_has_its_own_counts_and_percentiles(tmp_path: Path) -> None:
         ]
         figures = Percentiles.of(np.array(own)).to_dict()
         high = {name: value for name, value in figures.items() if name not in ("count", "negative")}
-        # This record does not say how exact its stamps are, so the lower bound is unknown.
+        # This run's record does not say how exact its arrival times are, so the lower bounds (`low`) are unknown.
         assert step["headline_ns"] == {**figures, "error_ns": 0, "low": None, "high": high}
     # The steps together make up the measure phase.
     assert sum(step["delivered"] for step in steps) == summary["ledger"]["delivered"]

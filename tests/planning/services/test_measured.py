@@ -1,4 +1,4 @@
-"""Test the cost of a run computed from its record against the cost in its summary."""
+"""Test that the cost computed from a run's record agrees with the cost in the run's summary."""
 
 from fractions import Fraction
 

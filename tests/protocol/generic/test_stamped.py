@@ -1,4 +1,4 @@
-"""Test messages with the stamp in a header beside the event, as in NATS, in streams cut anywhere."""
+"""Test messages whose stamp is in a header beside the event, as in NATS. Reads may end anywhere in a message."""
 
 # ruff: noqa: E501 - each message stays on one line, so that a search finds it
 

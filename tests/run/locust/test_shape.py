@@ -11,7 +11,7 @@ from loadgen.run.locust.shape import ScenarioShape
 
 
 class Runs:
-    """The runs of a process, which a test begins and ends."""
+    """A stand-in for the runs of a process: a test begins and ends each run."""
 
     def __init__(self) -> None:
         self.run: Any = None
@@ -103,7 +103,7 @@ def test_two_environments_do_not_share_their_runs() -> None:
         shape: Any = environment.shape_class
         shape.reset_time()
         assert shape.tick() == (users, float(users))
-    # The user's own shape keeps its state. The shape in the web UI's class picker also follows the runs.
+    # The user's own shape keeps its attributes. The shape offered in the web UI also ends with the runs.
     picked: Any = second.available_shape_classes["OwnShape"]  # type: ignore[index]
     assert isinstance(second.shape_class, OwnShape)
     assert picked.factor == second.shape_class.factor == 7

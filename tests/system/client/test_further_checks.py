@@ -109,7 +109,7 @@ def test_a_subscription_that_gets_nothing_and_one_that_is_not_allowed() -> None:
         service = AppSyncEvents(Endpoints.from_url(api.http_url), ApiKey(api.api_key))
         probe = Probe(service, "/default/a", rules=APPSYNC_EVENTS.rules, wrong_login=wrong(api, "api-key"))
         probe._ways.clear()
-        # Only the last steps run here, so no earlier step has tested that events of /default/a arrive.
+        # Run only the last steps of the probe. So no earlier step fails because events of /default/a do not arrive.
         steps = {step.name: step for step in _without_delivery(probe)}
     assert service_only <= steps.keys()
     assert "gets neither events of /default/a nor of /default/a/deep" in steps["deep wildcard"].detail

@@ -35,7 +35,7 @@ class Broker:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Broker]:
-    """Run a broker with all kinds of listeners."""
+    """Run a Mosquitto broker with six listeners: TCP and WebSocket, each with and without TLS, and two with logins."""
     require("mosquitto")
     authority = trustme.CA()
     served = authority.issue_cert("127.0.0.1", "localhost")

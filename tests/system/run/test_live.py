@@ -120,7 +120,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
         process, url = stack.enter_context(serving(tmp_path, "--processes", "2"))
         browser = stack.enter_context(Browser())
         with browser.page(f"{url}?token={TOKEN}", width=1500, height=1000) as page:
-            # Locust's own UI shows its start button, and later its tabs with ours in addition.
+            # Locust's own page shows its start button, and later its tabs together with the Fan-out tab.
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
             coming = dict(json.loads(fetch(f"{url}/fan-out/data"))["coming"])
             page.wait("!!document.querySelector('#fan-out-coming dd')")
@@ -160,8 +160,8 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
             data: dict[str, Any] = json.loads(fetch(f"{url}/fan-out/data"))
             assert data["run"] == only_run(tmp_path).name
-            # The counts equal the ledger's, and the percentiles equal the record's to the histogram's three
-            # digits.
+            # The page's counts equal the ledger's. Its percentiles equal those of the recorded deliveries to three
+            # digits, the precision of the histogram.
             assert data["so_far"]["deliveries"] == ledger["delivered"] + ledger["late"] + ledger["duplicates"]
             assert data["so_far"]["expected"] == ledger["expected"]
             table = pd.read_parquet(only_run(tmp_path) / "deliveries.parquet")
@@ -207,8 +207,8 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
             return False
 
         until(tells, "a latency at /metrics")
-        # The latency at /metrics may be one of the warm-up, which the summary leaves out. So wait for one of
-        # the measurement.
+        # The latency at /metrics may come from the warm-up, which the summary leaves out. So let the
+        # measurement run for a second.
         wait_for_phase(tmp_path, "measure")
         time.sleep(1)
     finally:
