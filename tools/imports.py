@@ -28,7 +28,7 @@ def graph() -> Graph:
 
 
 def part_of(module: str) -> str:
-    """Return the part that a module, or a name in one, belongs to."""
+    """Return the part of the program to which a module, or a name in a module, belongs."""
     names = module.split(".")
     if names[0] == "analysis":
         return "analysis"

@@ -32,10 +32,10 @@ _Pairs = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Through:
-    """For each segment of presence that a broken connection ended: the last event of each publisher that arrived in it.
+    """The last event of each publisher that arrived in each segment that a broken connection ended.
 
-    The last event is kept for each publisher, because events of different publishers travel on different connections
-    and may overtake each other.
+    A segment is a period in which one subscription was in one state. The last event is kept for each publisher, because
+    events of different publishers travel on different connections and may overtake each other.
     """
 
     #: `pair` holds a segment and a publisher, packed into one number by `key`, in ascending order. `sent_ns` holds the
@@ -316,7 +316,7 @@ class _Matcher:
     def _first(
         self, window: Window, place: Ints, publisher: Ints, sequence: Ints, subscription: Ints
     ) -> Flags:
-        """Return a mask of the rows that are the earliest of their event and subscription."""
+        """Mark the rows that are the earliest delivery of their event at their subscription."""
         if not len(place):
             return np.zeros(0, dtype=bool)
         if place.min() >= 0 and subscription.min() >= 0 and distinct(place, subscription):
@@ -341,16 +341,16 @@ class _Matcher:
         present, sent_ns = self._present, self._events.sent_ns[event]
         if not len(event):
             return _NONE
-        # A table lookup is enough for a subscription whose segment lasts from the first of these events to the last, as
-        # most do.
+        # Most subscriptions have one segment that lasts from the first of these events to the last. For them, a table
+        # lookup is enough.
         lasting = np.flatnonzero((present.start_ns <= sent_ns.min()) & (present.end_ns > sent_ns.max()))
         place = Places(present.subscription[lasting]).of(subscription)
         segment = np.append(lasting, -1)[place]
         rest = np.flatnonzero(place < 0)
         if len(rest):
             segment[rest] = present.at(subscription[rest], sent_ns[rest])
-        # A row outside any segment (-1) takes the last entry of `_pattern`, a number that stands for no pattern and so
-        # matches no channel.
+        # For a row outside any segment, index -1 selects the last entry of `_pattern`. This entry stands for no pattern
+        # and matches no channel.
         pattern = self._pattern[segment]
         matches = self._matching.of(self._events.channel[event] * (len(present.patterns) + 1) + pattern) >= 0
         return segment if matches.all() else np.where(matches, segment, -1)

@@ -46,10 +46,10 @@ class _Rows:
 
 
 def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptions: Ints) -> Deliveries:
-    """Return the expected deliveries that came after a later event of their publisher.
+    """Return the expected deliveries that arrived at a subscription after a later event of the same publisher.
 
-    The order of the rows decides, not their stamps: frames of one read share a stamp. ``publishers`` are those that
-    have events, and ``subscriptions`` those that were ever present, both ascending.
+    The order of the rows in the file decides. Arrival times would not do, because frames of one read share a time.
+    ``publishers`` are all publishers with events, and ``subscriptions`` all that were ever present; both are ascending.
     """
     people, senders = Places(subscriptions), Places(publishers)
     found: list[Deliveries] = [Deliveries(_NONE, _NONE, _NONE)]
@@ -96,9 +96,9 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
 
 
 def _rising(publisher: Ints, sequence: Ints) -> bool:
-    """Return True if no publisher's sequence ever falls, over all its subscribers together.
+    """Return True if each publisher's sequence numbers never decrease, taking all its subscribers together.
 
-    This is true of most row groups, and checking it is much quicker than checking the order within each stream.
+    Most row groups pass this check. It is much quicker than checking each pair of subscription and publisher.
     """
     order = grouping(publisher)
     falls = sequence[order][1:] < sequence[order][:-1]
@@ -109,10 +109,10 @@ def _rising(publisher: Ints, sequence: Ints) -> bool:
 
 
 def _late(stream: Ints, sequence: Ints, highest: Ints) -> Flags:
-    """Return a mask of the rows that arrived after a row of the same stream with a higher sequence.
+    """Mark the rows that arrived after a row of the same stream with a higher sequence.
 
-    Updates ``highest``, the highest sequence of each stream so far. In ``stream``, the rows of each stream must be next
-    to each other.
+    A stream is a pair of subscription and publisher. Updates ``highest``, the highest sequence of each stream so far.
+    The rows must be grouped by ``stream``.
     """
     starts = np.r_[True, stream[1:] != stream[:-1]]
     begins = np.flatnonzero(starts)

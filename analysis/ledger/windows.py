@@ -36,7 +36,7 @@ READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 #: Value of `intent` in the run's record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
 UNSUBSCRIBE = "unsubscribe"
-#: Values of `session` at a reconnect if the service should still have had the session of the connection before.
+#: Values of a reconnect's `session` (what became of the client's session) if the service should have kept the session.
 OWED_SESSIONS = ("resumed", "lost")
 #: States of shared subscriptions, best first: a group has the best state that any of its members has.
 _BEST = (READY, BEFORE_READY, UNOBSERVED, IN_RECONNECT, DROPPED, AWAY)
@@ -83,7 +83,7 @@ class Segments:
 
     @property
     def broken(self) -> Flags:
-        """True for segments at whose end events that were still under way may have been lost."""
+        """True for segments after which a gap follows, so that events still under way at their end may be lost."""
         return self.ending > 0
 
     def __len__(self) -> int:
@@ -134,7 +134,8 @@ def segments(run: Run) -> Segments:
     same = subscription[1:] == subscription[:-1]
     again_ns[:-1][same] = acknowledged_ns[1:][same]
     gap_end_ns = np.where(gap > 0, np.maximum(again_ns, ended_ns), ended_ns)
-    # A gap of kind dropped, away or unobserved lasts until the subscription is ready again, not just acknowledged.
+    # A gap caused by the client or the harness (dropped, away, unobserved) lasts until the subscription is ready again,
+    # not only acknowledged.
     unready = np.full(len(subscription), BEFORE_READY, dtype=np.int64)
     after_own = np.zeros(len(subscription), dtype=bool)
     after_own[1:] = same & (gap[:-1] >= DROPPED)
@@ -230,7 +231,7 @@ def _record_ends_ns(run: Run, worker: Ints) -> Ints:
 
 
 def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
-    """Return the kind of gap that begins at the end of each row of subscriptions, or 0 if none does."""
+    """Return, for each row of the subscriptions table, the kind of gap that begins at its end, or 0 without a gap."""
     intent, intents = codes(table, "intent")
     of_intent = np.array([gap_of(text) for text in intents], dtype=np.int64)
     own = of_intent[intent] if len(intents) else np.zeros(len(intent), dtype=np.int64)
@@ -242,7 +243,10 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
 
 
 def gap_of(intent: str | None) -> int:
-    """Return the kind of gap that begins when a client ends a connection with this intent; 0 without an intent."""
+    """Return the kind of gap in a subscription after its client ended the connection for the reason ``intent``.
+
+    Without an intent, return 0.
+    """
     if intent is None:
         return 0
     if intent == HARNESS_FAILURE:

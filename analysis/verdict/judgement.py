@@ -55,7 +55,7 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
         for worker in health.workers:
             signs += _worker(health, worker, window)
         findings += in_causal_order(causes, signs)
-    # Invalid findings come first. The sort is stable, so each severity stays in causal order.
+    # Invalid findings come first. The sort is stable, so within each severity, causes stay before their effects.
     return Judgement(tuple(sorted(findings, key=lambda finding: finding.severity != "invalid")))
 
 

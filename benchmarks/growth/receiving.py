@@ -91,9 +91,10 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
 
 
 def _idle(receiver: Receiver) -> float:
-    """Return the share of a core that a receiver uses while nothing arrives; call it after deliveries have arrived.
+    """Return the share of a core that a receiver uses while nothing arrives.
 
-    The first flush of deliveries imports modules. Before it, this time would be measured as idle cost.
+    Call this only after deliveries have arrived: their first flush to disk imports modules, and the time for that must
+    not count as idle cost.
     """
     time.sleep(WARMUP_S)
     receiver.settled_cpu_s()

@@ -111,7 +111,8 @@ def _compare(options: Options, section: Section, path: str, receiver: Receiver, 
                 stack.enter_context(running(one, CONNECTIONS, options.scratch))
                 for one in (*(replace(receiver, core=core) for core in cores[: counts[-1]]), receiver)
             )
-            # All processes stay running and receive in short turns: the machine's speed varies from minute to minute.
+            # Keep all processes running and let them receive in short turns, because the machine's speed varies from
+            # minute to minute.
             for _ in range(ROUNDS):
                 for count in counts:
                     figures[_named(count)].append(_measure(pinned[:count], options, payload))

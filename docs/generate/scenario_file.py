@@ -102,7 +102,7 @@ def _kind(value: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Describe the allowed values of a key in a few words of Markdown."""
     if "$ref" in value:
         title = titles[value["$ref"].rsplit("/", 1)[1]]
-        # If a key has several forms, name the form, such as `points` or `a mapping`.
+        # If a model's title names one of several forms, as in "… as points", show the form, else `mapping`.
         form = re.search(r" (?:as|from|in) (.+)", title)
         return f"[{form[1] if form else 'mapping'}](#{anchor(title)})"
     for choice in ("anyOf", "oneOf"):

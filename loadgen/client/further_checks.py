@@ -164,7 +164,10 @@ class DeepWildcard:
 
 @dataclass(frozen=True, slots=True)
 class WrongLogin:
-    """Checks that the target refuses the made-up login of ``service``; skipped without a service (see ``why_not``)."""
+    """Checks that the target refuses ``service``, whose login is made up.
+
+    Without a service the check is skipped, and ``why_not`` gives the reason.
+    """
 
     service: Service | None
     why_not: str = ""

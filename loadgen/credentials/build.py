@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCertificate:
-    """Return the credential that a login describes, for the target at ``host``; asks each source once.
+    """Return the credential that a login describes, for the target at ``host``.
+
+    Secrets are obtained once at this point, so that an unusable login fails here.
 
     Raises:
         CredentialError: a secret is missing or cannot be obtained.

@@ -59,7 +59,7 @@ class TableWriter:
         self._file.close()
 
     def _write(self, least: int) -> None:
-        """Write waiting rows in batches of up to `_BATCH` rows, as long as at least ``least`` rows are waiting."""
+        """While at least ``least`` rows are waiting, write a batch of up to `_BATCH` of them."""
         whole = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
         begin = 0
         while whole.num_rows - begin >= least:
@@ -145,7 +145,7 @@ class Table:
         return found
 
     def lines(self, begin: int, end: int) -> list[int]:
-        """Return the numbers of the data file's lines in which rows begin, for the same rows as :meth:`texts`."""
+        """Return the numbers of the lines in the data file where the rows begin, for the same rows as :meth:`texts`."""
         found: list[int] = self._part(_LINES, begin, end)
         return found
 

@@ -99,7 +99,7 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
-        # Without a health row the worker may have stood still, so assume slow reads in this second.
+        # A second without a health report: the worker may have stood still, so assume that it read slowly.
         self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]
@@ -152,7 +152,7 @@ class Judge:
         )
 
     def _throttling(self, invalid: list[str], degraded: list[str]) -> None:
-        """Add a reason for each CPU quota that stops workers, once for all workers that share it."""
+        """Add a reason for each CPU quota that stopped workers. Workers in one cgroup share a quota and one reason."""
         seen: set[int] = set()
         for number, known in self._workers.items():
             if known.worst_held_ns < LIMITS.throttled_ns or known.cgroup in seen:

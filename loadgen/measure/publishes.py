@@ -21,8 +21,9 @@ from loadgen.measure.rows import EventRow
 
 Values = npt.NDArray[np.int64]
 
-#: Columns of a run of events, in order; all int64. `sequence` is the first event's, `count` the number of events, and
-#: `sizes_at` the index of the first event's size in the list of all sizes.
+#: Columns of a row, in order; all int64. A row describes consecutive events with the same outcome: `sequence` is the
+#: first event's number, `count` the number of events, and `sizes_at` the index of the first event's size in the list of
+#: all sizes.
 COLUMNS: Final = (
     "publisher",
     "sequence",

@@ -74,7 +74,7 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
     return entry->length != FREE ? entry : NULL;
 }
 
-/* If the text continues with the literal, skips it and evaluates to 1; else evaluates to 0. */
+/* If the text at `at` continues with the string literal, moves `at` behind it and evaluates to 1, else to 0. */
 #define GOES_ON(literal) \
     ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
          ? (at += sizeof(literal) - 1, 1) \
@@ -91,7 +91,7 @@ static const unsigned char *name_of(const unsigned char *at, const unsigned char
     const unsigned char *name = at;
     int escaped = 0;
     at = json_string(at, end, &escaped);
-    /* An escaped name may equal one of the known names. */
+    /* Decline a name with escapes, because it may stand for one of the known names. */
     if (at == NULL || escaped) return NULL;
     size_t length = (size_t)(at - name) - 1;
     at = json_space(at, end);

@@ -23,7 +23,7 @@
    Without the sleep, its real-time priority would keep all other threads off a core. */
 #define IDLE_ROUNDS 100
 
-/* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
+/* Returns the kernel's timestamp of the last TCP segment that was read, or 0 if there is none. */
 static int64_t stamp(struct msghdr *message) {
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == TIMESTAMPNS) {
@@ -46,7 +46,7 @@ static void lose(Receiver *self, int descriptor, Slot *slot) {
     need_a_look(self);
 }
 
-/* Adds the data of a read to the round, for Python to process. */
+/* Adds the data of a read to the results of this round of reads, which Python processes. */
 static void leave_to_python(
     Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered,
     const TlsOutcome *tls
@@ -150,7 +150,7 @@ static int read_one(Receiver *self, int descriptor) {
         if (done) size = 0;
         offered = 1;
     }
-    /* This data goes to Python, so the beginning of the message must go there first. */
+    /* This data goes to Python. If it continues a message, the kept beginning of the message must go there first. */
     leave_rest_to_python(self, descriptor, slot);
     leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered, &tls);
     return 1;

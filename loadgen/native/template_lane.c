@@ -1,4 +1,4 @@
-/* The lane of a connection to a service that a protocol file describes: takes deliveries that match a template.
+/* The C reader (lane) for a service that a protocol file describes. It records deliveries that match a template.
 
    It takes a message or a line only if `loadgen.protocol.generic.receiving` would record exactly the same row for it.
    Matching never backtracks: a message that might match only in another way is left to Python. */
@@ -19,7 +19,8 @@ typedef struct {
     int64_t only;
 } TemplateFastPath;
 
-/* Sets the number of the subscription with this name; returns 0 if Python must decide. */
+/* Sets the number of the subscription with this name. Returns 0 if the name is unknown here; Python then processes the
+   message. */
 static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     const Name *found = names_find(&lane->names, name, length);
     if (found == NULL || !found->known) return 0;
@@ -27,8 +28,8 @@ static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     return 1;
 }
 
-/* Sets the number of the subscription whose name is this integer without leading zeros; returns 0 if Python must
-   decide. */
+/* Sets the number of the subscription whose name is this integer without leading zeros. Returns 0 if there is none;
+   Python then processes the message. */
 static int number_unit(Lane *lane, int64_t number, Unit *unit) {
     unsigned char digits[20];
     size_t at = sizeof digits;
@@ -142,14 +143,14 @@ static Text match_object(Lane *lane, const Template *template, const Part *part,
         Text name = at;
         int escaped = 0;
         at = json_string(at, end, &escaped);
-        /* An escaped name may equal one of the names of the template. */
+        /* Decline a name with escapes, because it may stand for one of the template's names. */
         if (at == NULL || escaped) return NULL;
         size_t length = (size_t)(at - name) - 1;
         at = json_space(at, end);
         if (at == end || *at++ != ':') return NULL;
         at = json_space(at, end);
         if ((member = member_of(first, part->children, &likely, name, length)) != NULL) {
-            /* Only the Python path knows which of two members of the same name counts. */
+            /* Leave a message with two members of the same name to the Python path, which knows which one is valid. */
             uint64_t bit = 1ULL << (member - first);
             if (seen & bit) return NULL;
             seen |= bit;

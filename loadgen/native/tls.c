@@ -43,7 +43,8 @@ Py_ssize_t tls_decrypt(
             continue;
         }
         int kind = openssl.SSL_get_error(self->ssl, got);
-        /* The data read since the last plaintext was the beginning of a record, or a message of TLS itself. */
+        /* Input remained after the last plaintext: the beginning of a record, or a message of TLS itself. So the end of
+           the input is not the end of a plaintext record. */
         ends_read = 0;
         if (kind == SSL_ERROR_WANT_READ) break;
         self->ending = kind == SSL_ERROR_ZERO_RETURN ? TLS_CLOSED : TLS_FAILED;
@@ -166,7 +167,7 @@ static void tls_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns bytes that OpenSSL has written as a Python object, and frees them; call it without the lock. */
+/* Turns output of OpenSSL into a Python bytes object, and frees the output. The caller must not hold `lock`. */
 static PyObject *taken(unsigned char *output, size_t size) {
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)output, (Py_ssize_t)size);
     free(output);

@@ -35,7 +35,7 @@ from loadgen.run.threads import start_native_thread
 #: Maximum frame sizes. libzmq drops a connection that announces a larger frame before it allocates memory for it.
 FROM_WORKER_BYTES: Final = 2 << 20
 FROM_MASTER_BYTES: Final = 64 << 20
-#: Maximum number of a worker's messages that wait to be read; while more would wait, the connection is paused.
+#: Maximum number of a worker's messages in the receive queue. While the queue is full, ZeroMQ pauses the connection.
 _WAITING: Final = 64
 #: Time limit for a peer to prove that it has the key.
 _HANDSHAKE_MS: Final = 10_000

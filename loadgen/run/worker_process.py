@@ -26,5 +26,6 @@ def set_up() -> None:
     gc.collect()
     # Exempt all existing objects from later garbage collections: on a slow machine one of these took 0.2 s.
     gc.freeze()
-    # Connections are opened by the thousand and stay; by default CPython would scan them after every 700 new objects.
+    # A run opens thousands of connections and keeps them. By default, the garbage collector would scan new objects
+    # after every 700 allocations.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)

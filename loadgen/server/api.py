@@ -36,7 +36,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class EventApi:
-    """One Event API: its namespaces, authorization, handlers, quotas and hub; called by the HTTP and WebSocket side."""
+    """One Event API with its namespaces, authorization, handlers, quotas and hub, for the HTTP and WebSocket server."""
 
     def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         definition = config.definition or ApiDefinition.simple(config.namespaces, config.api_key)

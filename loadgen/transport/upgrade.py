@@ -1,7 +1,7 @@
 """The client's WebSocket handshake (RFC 6455, section 4), fast enough for thousands of connections a second.
 
-The `websockets` library composes the request once for all connections that differ only in their key. An ordinary
-accepting answer is parsed here. The library parses all others, and it alone decides what is an error.
+The `websockets` library composes the request once for all connections that differ only in their key. An answer of the
+usual form that accepts the upgrade is parsed here. The library parses all other answers and finds all errors.
 """
 
 import base64

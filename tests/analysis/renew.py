@@ -34,7 +34,7 @@ SAMPLE = REPO / "results" / "sample"
 
 
 def keys_now(runs: dict[str, golden.Written], folder: Path) -> set[str]:
-    """Return all keys that this version writes."""
+    """Return all keys that this version writes into its JSON outputs."""
     return golden.keys_of(runs) | capacity_keys(folder) | comparison_keys() | golden.OTHERS
 
 

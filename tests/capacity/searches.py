@@ -40,7 +40,7 @@ def made_up_search(
     """Simulate a whole capacity search in a folder, over the events/s of the scenario `comments`.
 
     Short trials last 500 ms, full ones 1 s. From the load ``refuses_from`` on, the target refuses and the run has no
-    record. The plot of latency against load is drawn only if ``drawn``.
+    record. The plot of latency and loss against load is drawn only if ``drawn``.
     """
 
     def make(runs: trial.Runs, scale: Scale, load_: float, full: bool, into: Path) -> int:
@@ -92,7 +92,7 @@ def _loaded(name: str, overrides: tuple[tuple[str, str], ...], target: str | Non
 
 @cache
 def reported(scenario: str, overrides: tuple[str, ...], rate: float, takes: float) -> tuple[Path, int]:
-    """Return a synthetic run with its report, which can be copied, and its exit code."""
+    """Return the folder of a synthetic run with its summary, and the run's exit code. Copy the folder to use it."""
     folder = Path(_MADE.name) / str(len(list(Path(_MADE.name).iterdir()))) / "20260101-000000-comments"
     record_of_run = analysis.load(made_up_run(folder, scenario, list(overrides), rate, takes))
     summary = analysis.summarise(record_of_run)

@@ -35,7 +35,7 @@ SECRET = corpus.SECRET
 
 
 class Told:
-    """A `SessionHandler` that asserts that its arguments are as promised."""
+    """A `SessionHandler` that asserts that sessions call it with valid arguments, and records the calls."""
 
     def __init__(self) -> None:
         self.undecodable: list[tuple[str, str]] = []

@@ -43,6 +43,6 @@ def test_more_stacks_than_are_kept_are_freed_and_deep_ones_grow_as_before() -> N
     over.set()
     gevent.joinall(many)
     assert native.kept_stacks() == 256
-    # A deep recursion needs a stack of several chunks. The chunks larger than the first size are never kept.
+    # A deep recursion also needs chunks of more than 16 KB, which are never kept.
     assert gevent.spawn(deep, 800).get() == 800
     assert native.kept_stacks() == 256

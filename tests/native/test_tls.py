@@ -86,7 +86,7 @@ def shake_hands(tls: NativeTls, server: SocketServer) -> None:
     server.incoming.write(tls.to_send())
     with contextlib.suppress(ssl.SSLWantReadError):
         server.tls.do_handshake()
-    # In TLS 1.3 the server now sends session tickets.
+    # In TLS 1.3 the server sends session tickets after the handshake. They are input without plaintext.
     assert tls.open(server.outgoing.read()) == (b"", False, False, None)
 
 
@@ -159,7 +159,7 @@ def test_what_no_fast_path_takes_comes_in_order_with_its_times(served: ssl.SSLCo
             server.record(delivery(1)) + server.record(b"other") + server.record(delivery(2))
         )
         time.sleep(0.01)
-        # Python has not processed the first data yet, so the thread must leave this data to Python too.
+        # Python has not processed the first data yet, so the receive thread must leave this data to Python too.
         server.socket.sendall(server.record(b"more"))
         wanted = b"other" + delivery(2) + b"more"
         process_until(poller, lambda: bytes(source.plain) == wanted)
@@ -192,7 +192,7 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
 
 
 class Framed(Opened):
-    """Gives data to the fast path again as soon as a frame is complete, as `WebSocket` does."""
+    """Like `WebSocket`, it processes an incomplete frame in Python and then lets the fast path take data again."""
 
     def __init__(
         self, tls: NativeTls, sock: socket.socket, poller: native.Poller, path: native.FastPath
@@ -409,7 +409,7 @@ def test_a_forked_process_has_its_own_copy_and_the_parent_reads_on(served: ssl.S
         for _ in range(5):
             child = os.fork()
             if child == 0:
-                # Locks are free in the child process, whatever the thread was doing at the fork.
+                # All locks are free in the child process, whatever the receive thread was doing at the fork.
                 done = source.tls.encrypt(b"from the child") and source.tls.open(b"") is not None
                 os._exit(0 if done else 1)
             children.append(child)
@@ -539,7 +539,8 @@ def test_new_keys_that_the_server_asks_for_are_agreed_on(
         assert all(sent)
         ours.setblocking(True)
         wire = tls.encrypt(b"with the new key\n")
-        # The KeyUpdate is a separate record before the data.
+        # The client answers a KeyUpdate with a record of its own before the data, so `wire` holds two records. After a
+        # renegotiation, it holds only the data.
         first = 5 + int.from_bytes(wire[3:5], "big")
         assert (first == len(wire)) is answers
         ours.sendall(wire)

@@ -5,10 +5,10 @@ import pytest
 from tests.paths import REPO
 from tests.project.hidden_state import findings
 
-#: The allowed findings, by the reason for them.
+#: Places in the code that may change distant state, by the reason why they may.
 ALLOWED = {
-    # Locust itself creates its runners, reads its options and fires its events, and has no parameters for
-    # these.
+    # Locust creates its runners, reads its options and fires its events itself. It has no parameters to
+    # replace these.
     "Locust takes runners, sockets and its own settings from its modules only; set before a run": (
         "loadgen/run/runners.py: changed: locust.env.MasterRunner",
         "loadgen/run/runners.py: changed: locust.env.WorkerRunner",
@@ -173,7 +173,7 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
         (("from x import faults\ndef hook(it):\n    faults.name_of = it\n"), ["changed: faults.name_of"]),
         (("import x\ndef hook(it):\n    x.names.add(it)\n"), ["changed: x.names.add"]),
         ("def hook(name, it):\n    setattr(it, name, 1)\n", ["changed: setattr(it, name, 1)"]),
-        # An object is completed from outside after its construction.
+        # Code outside a class sets an attribute of the finished object that the constructor left as None.
         (
             (
                 "class Recorder:\n"

@@ -39,7 +39,8 @@ TARGETS = (
     "nchan+ws://127.0.0.1:8080",
     "nats+ws://127.0.0.1:8080",
 )
-#: Scenarios without user code, whose connections depend on that code (tests/system/users/test_journeys.py).
+#: Scenarios without user code. The connections of a scenario with user code depend on that code
+#: (tests/system/users/test_journeys.py).
 SCENARIOS = tuple(entry.name for entry in SHIPPED if entry.name != "support-chat")
 #: Scenarios that a service refuses, because it lacks wildcards, several channels per connection, or several
 #: events per request.

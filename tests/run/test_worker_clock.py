@@ -14,10 +14,10 @@ _ENOUGH = 8
 
 
 def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Feed a worker's clock with the pings of a random world, one by one.
+    """Feed a worker's clock one by one with pings between simulated clocks, which differ at random.
 
-    Return three figures (ns) at random moments: the error of the estimate, the claimed error, and how early
-    an event due within a tenth of a second would be sent.
+    Return three arrays (ns) with values at random moments: the error of the estimate, the claimed error, and how
+    early an event due within a tenth of a second would be sent.
     """
     random = np.random.default_rng(seed)
     world = world_of(kind, random)

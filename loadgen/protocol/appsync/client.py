@@ -148,7 +148,7 @@ class AppSyncSession(RealtimeSession):
                 handler.on_undecodable(unreadable.NO_ID, partial(self._service.shown, text))
                 return
             if isinstance(message.event, str):
-                # The type contains JSON escapes, so `receive` did not recognise it.
+                # The message's `type` is written with JSON escapes, so `receive` did not recognise the delivery.
                 handler.on_event(request, message.event, arrival_ns, read_ns)
                 return
             handler.on_deviation(EVENT_IS_A_LIST if message.event is not None else NO_EVENT)

@@ -85,7 +85,10 @@ class GraphqlSession(RealtimeSession):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return C code that processes `data` messages of these subscriptions, or None for events with a checksum."""
+        """Return a fast path in C for `data` messages of these subscriptions, or None if Python must process them.
+
+        The C code cannot verify the checksums that a scenario may ask for.
+        """
         template = self._service.template
         if template is None or place.checked:
             return None

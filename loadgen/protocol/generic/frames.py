@@ -20,8 +20,8 @@ Written = str | int | float | bool | None | Mapping[str, "Written"] | Sequence["
 """A template as it is written in the protocol file."""
 
 _Value = Callable[[str, int, str, Sequence[str]], bytes]
-"""Returns a placeholder's bytes, given the id, the number, the channel (in the service's form) and the events of a
-request."""
+"""Returns the bytes to write for a placeholder. The arguments are a request's id, its number, its channel (in the
+service's form) and its events."""
 
 _RAW: Final[Mapping[str, _Value]] = {
     "id": lambda id_, number, channel, events: id_.encode(),
@@ -32,7 +32,7 @@ _RAW: Final[Mapping[str, _Value]] = {
     "events": lambda id_, number, channel, events: _encode(events),
     "events_json": lambda id_, number, channel, events: b"[%b]" % ",".join(events).encode(),
     "bytes": lambda id_, number, channel, events: b"%d" % len(events[0].encode()),
-    # Encode the event as a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
+    # The event as a form value in application/x-www-form-urlencoded (WHATWG URL, 5.2).
     "event_form": lambda id_, number, channel, events: quote_plus(events[0], safe="*-._").encode(),
 }
 _IN_STRING: Final[Mapping[str, _Value]] = {

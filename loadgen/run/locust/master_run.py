@@ -73,7 +73,7 @@ class MasterRun:
         return self.over or bool(self.coordinator.done.is_set())
 
     def conduct(self) -> None:
-        """Take the run to its end; whatever happens, an exit code is decided."""
+        """Conduct the run until it ends, and decide the exit code even if an exception occurs."""
         found = Ending()
         try:
             self.coordinator.run()

@@ -66,7 +66,7 @@ class GraphqlSettings:
 
 
 def _access(file: str | None, api_key: str) -> AccessControl:
-    """Return the authorization of the API: by its own key, or by the modes in the `auth` of an API file."""
+    """Return the API's access control: by ``api_key`` only, or by the modes in the `auth` of the API file ``file``."""
     if file is None:
         definition = ApiDefinition.simple(["default"], api_key)
     else:

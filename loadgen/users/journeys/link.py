@@ -94,7 +94,7 @@ class Link:
                 gevent.sleep(min(wait_s, max(0.0, deadline_s - time.monotonic())))
 
     def reconnect(self, deadline_s: float) -> None:
-        """End the connection's life and open it again; raises the same errors as :meth:`connect`."""
+        """Close the connection and open it again; raises the same errors as :meth:`connect`."""
         with self._opening:
             self.leave()
             self.connect(deadline_s)

@@ -73,7 +73,7 @@ def by_hand() -> Tables:
             delivery(first, ASKED, 5 * MS),
             delivery(replies[2], HEARD, 2 * MS),
             delivery(replies[0], HEARD, 25 * MS),
-            # A second copy does not count as another arrival.
+            # This second copy of a reply does not count as another arrival.
             delivery(replies[0], HEARD, 30 * MS),
         ],
     }
@@ -350,7 +350,7 @@ def modelled(tables: Tables) -> dict[str, Any]:
     }
 
 
-# Each record has up to ten chains, since the SQL takes almost as long for a single chain.
+# Each record has up to ten chains of request and replies, since the SQL is almost as slow with a single chain.
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=records())
 def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tables: Tables) -> None:
@@ -362,7 +362,7 @@ def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tab
     assert found is not None
     counts = {**found["requests"], **found["replies"]}
     names = [name for name in model if not name.endswith("_ns")]
-    # Requests and replies both have a key `expected`. In `counts` and in the model, it has the value of the replies.
+    # Both requests and replies have a key `expected`. `counts` and the model contain only the replies' value.
     assert {name: counts[name] for name in names} == {name: model[name] for name in names}
     for name in ("latency_ns", "first_ns", "gap_ns"):
         own = Percentiles.of(np.array(model[name], dtype=np.int64)).to_dict()

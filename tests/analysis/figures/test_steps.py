@@ -117,7 +117,7 @@ def test_sql_finds_the_same_steps(tmp_path: Path) -> None:
         [],
         [{"group": "g", "events_per_s": 5.0, "points": []}],
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 0.0], [3 * SECOND, 1.0]]}],
-        # Here a jump is followed by a slope, so this is not a staircase.
+        # After the jump the rate rises gradually, so the load does not consist of constant steps.
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 1], [SECOND, 1], [SECOND, 2], [2 * SECOND, 3]]}],
         # This step lies at the end of the run.
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 1], [3 * SECOND, 1], [3 * SECOND, 2]]}],

@@ -23,7 +23,7 @@ _RUN = resolve(load("comments")).for_worker()
 
 
 class EndedError(Exception):
-    """Raised instead of ending the process with this exit code."""
+    """Raised by `end`, which replaces the function that ends the process with an exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)

@@ -72,7 +72,7 @@ def test_a_run_that_the_web_ui_has_stopped_is_followed_by_another() -> None:
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
     runs.begin()
-    runs.end()  # here the greenlet that calls `tick` is killed
+    runs.end()  # at this point, Locust kills the greenlet that calls `tick`
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
 

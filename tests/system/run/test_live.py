@@ -176,7 +176,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             assert number(tile(page, "deliveries")) == ledger["delivered"]
             assert "20s" in page.text(".fan-out-gates")
             assert "known at the end" not in page.text(".fan-out-gates")
-            # The page shows the summary's verdict; no report was made.
+            # The page shows the summary's verdict, and how to make the report, since this run made none.
             assert page.text(".fan-out-result strong") == verdict(summary)[1]
             assert f"Exit code {summary['exit_code']} " in page.text(".fan-out-result small")
             assert page.text(".fan-out-result code") == f"loadgen report {only_run(tmp_path)}"
