@@ -1,4 +1,4 @@
-"""Does each scenario of the catalogue run valid on this machine? `python benchmarks/catalogue.py [SCENARIO ...]`.
+"""Check that each scenario gives a valid run on this machine: `python benchmarks/catalogue.py [SCENARIO ...]`.
 
 Each scenario runs with its own defaults against the embedded server on the same machine, except that a measure phase
 longer than `--longest` is shortened to it. Prints exit code, verdict with its findings, deliveries and headline

@@ -1,4 +1,4 @@
-"""The figures of each service's runs, each with its confidence interval."""
+"""The figures of each service's runs, each with its lower and upper bound (see `analysis.figures.bounds`)."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -261,14 +261,14 @@ def _block_variance(name: str, profile: Profile, draws: np.random.Generator, res
 def _reaching(weights: Floats, upto: Floats, wanted: Floats) -> Ints:
     """Return, for each row of ``weights``, the first row of ``upto`` whose weighted sum is at least ``wanted``.
 
-    Later rows of ``upto`` have greater sums, and that of the last row is always enough. All sums are of whole numbers,
-    so they are exact in any order of addition.
+    Sums grow from row to row of ``upto``, and the sum of the last row is always large enough. All summands are whole
+    numbers, so the sums are exact in any order of addition.
     """
     if len(weights) * len(upto) <= _TABLE_MAX:
         return np.asarray((weights @ upto.T >= wanted[:, np.newaxis]).argmax(axis=1), dtype=np.int64)
     at = np.zeros(len(weights), dtype=np.int64)
     beyond = np.full(len(weights), len(upto) - 1)
-    # A binary search looks at a dozen of the hundreds of rows.
+    # A binary search computes the sums of about a dozen rows of `upto` instead of hundreds.
     while (at < beyond).any():
         middle = (at + beyond) // 2
         less = np.einsum("ij,ij->i", weights, upto[middle]) < wanted

@@ -29,7 +29,9 @@ def write(folder: Path, most: int | None) -> None:
 
 
 def most_of(base: Path, new: Path) -> int | None:
-    """Return the maximum number of pairs in the plan of two folders of runs, or None if no plan could stop early.
+    """Return the maximum number of pairs in the plan that two folders of runs share.
+
+    Return None if they share no plan, or if the plan could not stop early.
 
     Raises:
         ReadError: the plan cannot be read.

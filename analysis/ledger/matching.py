@@ -32,7 +32,7 @@ _Pairs = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Through:
-    """The last event of each publisher that arrived in each segment that a broken connection ended.
+    """For each segment that ended with a broken connection: the last event that arrived from each publisher.
 
     A segment is a period in which one subscription was in one state. The last event is kept for each publisher, because
     events of different publishers travel on different connections and may overtake each other.

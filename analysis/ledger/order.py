@@ -116,7 +116,7 @@ def _late(stream: Ints, sequence: Ints, highest: Ints) -> Flags:
     """
     starts = np.r_[True, stream[1:] != stream[:-1]]
     begins = np.flatnonzero(starts)
-    # To compute a running maximum within each stream, lift its numbers above those of all earlier streams.
+    # One running maximum serves all streams: first raise each stream's numbers above those of all earlier streams.
     lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
     running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
     ends = np.r_[begins[1:], len(stream)] - 1

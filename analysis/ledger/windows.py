@@ -83,7 +83,7 @@ class Segments:
 
     @property
     def broken(self) -> Flags:
-        """True for segments after which a gap follows, so that events still under way at their end may be lost."""
+        """True for ready segments followed by a gap: events still under way when the segment ends may be lost."""
         return self.ending > 0
 
     def __len__(self) -> int:
@@ -223,7 +223,10 @@ def _together(members: Segments, number: int) -> Segments:
 
 
 def _record_ends_ns(run: Run, worker: Ints) -> Ints:
-    """Return for each row the end of its worker's record: FOREVER, or the last sign of life if it broke off."""
+    """Return, for each row, the time at which its worker's record ends.
+
+    This is FOREVER for a complete record, or the worker's last sign of life if the record broke off.
+    """
     ends_ns = np.full(len(worker), FOREVER, dtype=np.int64)
     for number, end_ns in run.broken_off_ns.items():
         ends_ns[worker == number] = end_ns
@@ -267,9 +270,10 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Mark the lives (connections) of subscriptions after which the service should have kept the client's session.
+    """Mark the lives of subscriptions after which the service should have kept the client's session.
 
-    The next connect of the same client tells: its session was resumed, or was lost although the service owed it.
+    A life is the part of a subscription on one connection. The client's next connect tells: its session was resumed, or
+    was lost although the service should have kept it.
     """
     table = run.table("connections", ("connection", "life", "session"))
     session, sessions = codes(table, "session")

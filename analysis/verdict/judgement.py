@@ -60,7 +60,7 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
 
 
 def _failures(run: Run) -> Iterator[Finding]:
-    """Yield findings on failures that are not the service's fault: of user code, of network access, of the harness."""
+    """Yield findings on failures that are not the service's fault but that of user code, the network or the harness."""
     for entry in (run.manifest, *run.manifest["workers"]):
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
@@ -247,7 +247,8 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
             )
         whose = f"of {text.ratio(shared)} of deliveries"
         if not shared:
-            # `shared` leaves out slow clients. If it is zero, only their deliveries can be uncertain.
+            # `shared` leaves out the scenario's slow clients. If it is zero, only deliveries to slow clients can have
+            # uncertain arrival times.
             whose = "of deliveries to clients that read slowly by `slow`"
             advice = "lower the share of slow clients, or use a percentile that does not depend on their deliveries"
         yield Finding(

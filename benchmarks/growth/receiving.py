@@ -181,7 +181,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         numbers = range(sent, sent + BATCH)
         events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        # The declared type also allows bytes; `stamped` returns texts here, since each event contains its stamp.
+        # The declared type of `stamped` also allows other events, but events that contain their stamp are texts.
         texts = cast(Sequence[str], events)
         message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)

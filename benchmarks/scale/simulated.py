@@ -43,7 +43,7 @@ class Seen:
     #: (time at which the answer came, time from sending the ping until the master read the ping), in ns. All processes
     #: use the clock of one machine.
     pings: list[tuple[int, int]] = field(default_factory=list)
-    #: Delay (ns) of the master's messages RAMP, GO and FINISH, by name: the longest of all workers.
+    #: By message name (RAMP, GO and FINISH): the longest delay (ns) with which any worker got the master's message.
     late: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 

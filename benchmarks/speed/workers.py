@@ -149,7 +149,7 @@ def _ratio(figures: _Figures, figure: Callable[[list["_Figure"]], float]) -> flo
 
 
 def _measure(workers: Sequence[Running], options: Options, payload: Payload) -> _Figure:
-    # Half a second longer than the measurement, so that all senders send until its end.
+    # Let all senders send for half a second more than the measurement takes, so that none stops before its end.
     order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5, payload)
     ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
     time.sleep(LEAD_S)

@@ -10,8 +10,8 @@ from writing import anchor, code, head, prose, table
 from loadgen.config import units
 from loadgen.scenario import json_schema
 
-#: Titles of the page's parts by model, in the order of the page. A title gives the key in the scenario file that the
-#: part describes.
+#: Titles of the page's sections by the name of the pydantic model, in the order of the page. A title is the key of the
+#: scenario file that the section describes.
 _PARTS = {
     "Target": "target",
     "Login": "target.auth, clients.GROUP.login",

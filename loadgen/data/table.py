@@ -155,11 +155,11 @@ class Table:
         return list(part.to_pylist())
 
     def longest(self, column: str) -> int:
-        """Return the length, in characters, of a column's longest value: of a string, or of another value's JSON."""
+        """Return the length in characters of a column's longest value; a value that is no string counts as its JSON."""
         import pyarrow.compute as pc
 
         lengths = [pc.max(pc.utf8_length(each)).as_py() for each in self._chunks(column)]
-        # The lengths are those of JSON texts: subtract the two quotes; escaped characters count more than once.
+        # The lengths are those of JSON texts. Subtract a string's two quotes. Escaped characters count more than once.
         return max(0, max(lengths, default=2) - 2)
 
     def distinct(self, column: str) -> bool:

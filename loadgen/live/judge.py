@@ -75,7 +75,7 @@ class Judge:
         self._queue = histograms.new_histogram()
         #: True if the generator caused, or may have caused, a receive-queue delay above the limit.
         self._reads_too_slowly = False
-        #: Histograms of further distributions that gates use, by their tag in the run's record.
+        #: Histograms of further distributions that gates use, by the tag of the distribution in the run's record.
         self._asked: dict[str, HdrHistogram] = {
             tag: histograms.new_histogram()
             for distribution, tag in (
@@ -192,9 +192,10 @@ class Judge:
             )
 
     def _queue_p99_ns(self) -> int:
-        """Return the p99 (ns) of the time that deliveries waited in the receive queue.
+        """Return the p99 (ns) of the time that deliveries waited in the receive queue; exact only above the limit.
 
-        Workers only count short waits, so the result is 0 if the p99 is one of them.
+        For seconds without a wait above the limit, only the deliveries are counted. Their waits count as shorter than
+        all others, and the result is 0 if the p99 is one of them.
         """
         total = self._quick + self._queue.total_count
         rank = int(0.99 * total + 0.5) - self._quick

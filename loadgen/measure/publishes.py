@@ -70,7 +70,7 @@ class _Part:
 
 
 class PublishBuffer:
-    """Runs of events in memory, until the record is written."""
+    """Keeps published events in memory until the record is written: one row for consecutive events of equal outcome."""
 
     def __init__(self) -> None:
         self._part = _Part()
@@ -261,7 +261,7 @@ class Events:
 
     @property
     def runs(self) -> tuple[Mapping[str, Values], Values]:
-        """(the columns by name, the number of events in each group); a column has one value per group.
+        """The pair (columns by name, number of events in each group); each column has one value per group.
 
         A group is a series of consecutive events with equal values, except for their sequence numbers and sizes.
         """
@@ -273,10 +273,10 @@ class Events:
         return int(self._counts[self._runs[_AT["sent_ns"]] != NONE].sum())
 
     def own_lateness_ns(self, since_ns: int | None = None) -> tuple[Values, Values]:
-        """Return the lateness (ns) that the generator caused, for each run of events, and the number of events in each.
+        """Return (lateness in ns that the generator caused, number of events), with one value of each per row.
 
-        Runs of events are left out if they were not sent, have no `slot_ns` (see `EventRow`), or were due before
-        ``since_ns``.
+        A row stands for consecutive events with the same outcome. Rows are left out if their events were not sent,
+        have no `slot_ns` (see `EventRow`), or were due before ``since_ns``.
         """
         slot_ns, sent_ns, wait_ns = (
             self._runs[_AT[name]] for name in ("slot_ns", "sent_ns", "connection_wait_ns")
@@ -352,7 +352,7 @@ class Events:
     @cached_property
     def _by_place(self) -> npt.NDArray[Any]:
         by_place = np.empty(len(self._texts) + 1, dtype=object)
-        # The last element stays None; index -1 selects it.
+        # The last element stays None. The index -1, which stands for None, selects it.
         by_place[:-1] = self._texts
         return by_place
 

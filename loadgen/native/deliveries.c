@@ -83,9 +83,9 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
 typedef enum { TYPE = 1, ID = 2, EVENT = 4, OTHER = 8 } Member;
 #define ALL (TYPE | ID | EVENT)
 
-/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the
-   member's value; for `id` and `event`, the position after the value's opening quote; for `type`, the position after
-   the value. Returns NULL if the member cannot be read. */
+/* Reads the name of a JSON member that is not written exactly as the service usually writes it. For `id` and `event`,
+   returns the position after the opening quote of the member's value; for `type`, the position after the value; for any
+   other member, the position of the value. Returns NULL if the member cannot be read. */
 static const unsigned char *name_of(const unsigned char *at, const unsigned char *end, Member *member) {
     if (at == end || *at++ != '"') return NULL;
     const unsigned char *name = at;
@@ -245,7 +245,7 @@ static int grow(DeliveryFastPath *self) {
     return 0;
 }
 
-/* Adds a subscription, or replaces the number of the subscription with the same id. Returns -1 if out of memory. */
+/* Adds a subscription. If its id is known already, only replaces the number. Returns -1 if out of memory. */
 static int enter(DeliveryFastPath *self, const char *id, size_t length, int64_t number) {
     Subscription *place = &self->first;
     if (place->length != FREE && !is(place, id, length)) {

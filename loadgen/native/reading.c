@@ -224,8 +224,7 @@ void *receive(void *receiver) {
             return NULL;
         }
         int all = count >= 0 && read_round(self, events, count);
-        /* All reported sockets have been read, and the array was not full, so the poll reported every readable
-           socket. */
+        /* All reported sockets have been read. `events` was not full, so the poll reported every readable socket. */
         if (all && count < AT_ONCE) self->polled_ns = begun_ns;
         hand_over_round(self, 0);
         begun_ns = clock_ns();

@@ -232,7 +232,7 @@ static PyObject *tls_end(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Tls *self = (Tls *)object;
     pthread_mutex_lock(&self->lock);
     forget_errors();
-    /* The result is 0 or an error, because the server's close_notify has not arrived yet. */
+    /* Send a close_notify. Ignore the result: it is 0 or an error until the server's close_notify has arrived. */
     openssl.SSL_shutdown(self->ssl);
     openssl.ERR_clear_error();
     pthread_mutex_unlock(&self->lock);

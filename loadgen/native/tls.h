@@ -47,7 +47,7 @@ enum { TLS_OPEN, TLS_CLOSED, TLS_FAILED };
 /* The results of decrypting the ciphertext of one read, besides the plaintext. */
 typedef struct {
     char opened;    /* 1 if the data was decrypted */
-    char ends_read; /* 1 if the plaintext ends with a whole record whose last byte is the last byte of the read */
+    char ends_read; /* 1 if the last record of the plaintext ends exactly where the ciphertext of this read ends */
     char ending;
     char wrote; /* 1 if TLS has something to send */
     TlsFailure failure;

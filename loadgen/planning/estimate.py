@@ -30,7 +30,7 @@ class Cost:
     usage: Usage
     bill: dict[str, Any]
     spelled_out: bool
-    """True if the scenario's seed decided the subscriptions; false if they are an average over all seeds."""
+    """True if the costs are of the subscriptions that the scenario's seed gives; false if averaged over all seeds."""
 
     @property
     def usd(self) -> float | None:

@@ -19,7 +19,10 @@ class Boundary:
             lane.hold(True)
 
     def set(self, between: bool) -> None:
-        """Let the lane read if ``between`` is true: the session is still open and holds no part of a message."""
+        """Let the lane (the C reader) read if ``between`` is true, else stop it.
+
+        The argument is true while the session is open and holds no part of a message.
+        """
         if between is not self._between:
             self._between = between
             if self._lane is not None:

@@ -53,7 +53,7 @@ def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
 def _shares(
     made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables
 ) -> tuple[tuple[SizeShare, ...], int, int | None]:
-    """Return sizes with their shares, the largest size, and the file's number of messages (None without a file)."""
+    """Return (payload sizes with their shares, the largest size, the number of messages in the file or None)."""
     if made.file is not None:
         table = tables[table_name(group)]
         return (

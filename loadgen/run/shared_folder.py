@@ -1,6 +1,6 @@
 """Choose the folder for a worker's spool (its rows on disk).
 
-This is the spool folder of the master's run if the worker can write there, else a temporary folder.
+This is the spool folder of the master's run if master and worker see the same folder, else a temporary folder.
 """
 
 import os

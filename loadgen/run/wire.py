@@ -48,7 +48,7 @@ _ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN: Final = b"loadgen"
 _ELSEWHERE: Final = "elsewhere"
 
-#: (type, data, node id) as Locust packs them; the data stays raw until its type is known.
+#: A message as Locust packs it: (type, data, node id). The data is decoded only after the type is known.
 _Envelope = tuple[
     Annotated[str, Meta(max_length=64)], msgspec.Raw, Annotated[str, Meta(max_length=300)] | None
 ]
@@ -64,7 +64,7 @@ class _Told(Exception):  # noqa: N818  not an error of ours
 
 
 def _message(kind: str, data: Any, node_id: str | None) -> Any:
-    """Return a Locust message; wrapped because Locust's class is untyped."""
+    """Return a Locust message. This function hides from mypy that Locust's class is untyped."""
     return Message(kind, data, node_id)  # type: ignore[no-untyped-call]
 
 

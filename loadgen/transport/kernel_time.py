@@ -37,7 +37,7 @@ def enable(sock: socket.socket) -> bool:
 
 @cache
 def _same_clock() -> bool:
-    """Return True if the kernel's timestamps come from the clock that this process reads, which faketime changes.
+    """Return True if the kernel's timestamps and this process use the same clock. Under faketime they do not.
 
     To check, the process sends itself a datagram. Its stamp must lie between the times of sending and reading it.
     """

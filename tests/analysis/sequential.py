@@ -18,8 +18,8 @@ from analysis.compare.profile import Profile
 from tests.analysis.comparisons import World
 
 Floats = npt.NDArray[np.float64]
-#: Distributions of the difference between two equal sides. All are symmetric, since equal sides can be
-#: swapped.
+#: Distributions from which the difference between two runs of equal systems is drawn. All are symmetric, because the
+#: systems could be swapped.
 SHAPES = ("normal", "heavy tails", "outliers")
 
 

@@ -32,7 +32,7 @@ def _sections() -> dict[str, str]:
 
 
 def _quoted(section: str) -> list[str]:
-    """Return the sentences that a section quotes at the beginning of items or paragraphs, before a colon."""
+    """Return the sentences in backquotes with which the section's items and paragraphs begin, before a colon."""
     begun = [line.removeprefix("- ") for line in section.splitlines() if line.startswith(("- `", "`"))]
     heads = [re.match(r"`[^`]*`(?: or `[^`]*`)*(?=:)", line) for line in begun]
     return [quote for head in heads if head for quote in re.findall(r"`([^`]*)`", head[0])]

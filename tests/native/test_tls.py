@@ -192,7 +192,7 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
 
 
 class Framed(Opened):
-    """Like `WebSocket`, it processes an incomplete frame in Python and then lets the fast path take data again."""
+    """Processes incomplete frames in Python, as `WebSocket` does, and lets the fast path take data after each frame."""
 
     def __init__(
         self, tls: NativeTls, sock: socket.socket, poller: native.Poller, path: native.FastPath
@@ -251,7 +251,7 @@ def test_frames_records_and_reads_end_anywhere(
     assert not framed.errors
     assert framed.rest == beginning
     by_python = [n for n in range(300) if sent[n] in framed.frames]
-    # Each frame went through either the fast path or Python, and each of these kept the order.
+    # Each frame went through exactly one of fast path and Python, and neither changed the order.
     assert sorted(found + by_python) == list(range(300))
     assert found == sorted(found)
     assert framed.frames == [sent[n] for n in by_python]

@@ -5,7 +5,7 @@ import pytest
 from tests.paths import REPO
 from tests.project.hidden_state import findings
 
-#: Places in the code that may change distant state, by the reason why they may.
+#: Places in the code that may keep or change global state or the state of other objects, by the reason why they may.
 ALLOWED = {
     # Locust creates its runners, reads its options and fires its events itself. It has no parameters to
     # replace these.
@@ -98,7 +98,7 @@ ALLOWED = {
     "a buffer to decrypt into, overwritten by each read and empty in between": (
         "loadgen/transport/tls.py: container: _PLAINTEXT",
     ),
-    # Objects that are informed of changes, not ones that are completed after construction.
+    # The search takes these for objects that are completed after construction, but they are only told of changes.
     "an open connection learns its fast path when its last subscription is acknowledged": (
         "loadgen/transport/websocket.py: completed: self._frames.fast_path",
     ),

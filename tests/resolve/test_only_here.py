@@ -55,7 +55,7 @@ def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
 
 
 def test_what_plays_a_run_imports_no_scenario() -> None:
-    """Three modules of `loadgen` about scenarios may be imported, because they load neither pydantic nor YAML."""
+    """Code that plays a run may not import the scenario package, except modules that load neither pydantic nor YAML."""
     plain = {"loadgen.scenario.template", "loadgen.config.text", "loadgen.config.problems"}
     found = set()
     for name, tree in modules("loadgen.scenario").items():

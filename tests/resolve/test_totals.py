@@ -133,7 +133,7 @@ def test_every_part_counts_what_the_users_open(
     (run, clients), plan = played(target, name), planned(target, name)
     real, totals = opened_by(monkeypatch, run, clients), run.totals
     assert (totals.websockets, totals.http, totals.sockets) == (real.connections, real.http, real.sockets)
-    # Workers are given their shares of these sockets, and check them against their limits of open files and
+    # Each worker gets a share of these sockets, and checks the share against its limits of open files and
     # local ports.
     for weights in ([1], [1, 2], [3, 1, 1]):
         given = shares(run, [Fraction(weight) for weight in weights])

@@ -127,7 +127,7 @@ def test_only_a_message_that_ends_with_the_read_is_exact() -> None:
     assert fed(stream[2:], 50, 7) == [(50, 0)]
     assert fed(stream[:2], 60, 8) == []
     assert fed(stream[2:] + stream, 70, 9) == [(70, 9), (70, 0)]
-    # If the read may have left data in the socket, its last message is not exact either.
+    # If the read may have left data in the socket, even the arrival time of its last message is not exact.
     assert fed(stream, 80, 10, 10) == [(80, 10)]
 
 

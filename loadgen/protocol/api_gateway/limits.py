@@ -1,7 +1,7 @@
 """Limits of API Gateway WebSocket APIs.
 
 Sources, unless another is named: the pages "Quotas for configuring and running a WebSocket in API Gateway" and, for
-account quotas, "Amazon API Gateway quotas" of the API Gateway Developer Guide (copies stored in November 2026).
+account quotas, "Amazon API Gateway quotas" of the API Gateway Developer Guide (stored copies, read in November 2026).
 """
 
 from typing import Final

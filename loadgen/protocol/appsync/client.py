@@ -111,7 +111,7 @@ class AppSyncSession(RealtimeSession):
         return fast_path
 
     def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None]:
-        """Let ``lane`` (C code) send publishes; return the function that gives it the frame for a channel."""
+        """Let ``lane`` (C code) send publishes; return the function from which it gets a channel's frame template."""
         self._lane = lane
         return self._service.publish_frame
 

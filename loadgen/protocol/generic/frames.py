@@ -48,7 +48,8 @@ _AS_JSON: Final[Mapping[str, _Value]] = {
     "event": lambda id_, number, channel, events: _encode(events[0]),
 }
 
-#: Placeholders for values that are JSON: in a JSON template each must be a whole value, not part of a string.
+#: Placeholders that are replaced by JSON. In a JSON template, such a placeholder must be a whole value, not a part of a
+#: string.
 ALONE: Final = frozenset({"events", "events_json", "event_json"})
 
 
@@ -242,7 +243,7 @@ def _is_unicode(value: str) -> bool:
 
 
 def _pieces(text: str) -> Iterator[str | tuple[str, bool] | Place]:
-    """Yield the parts of a text, with a `Place` for each secret."""
+    """Yield the parts of a template's text: literal text, (name, False) for a placeholder, a `Place` for a secret."""
     if not _has_secrets(text):
         yield from pieces(text)
         return

@@ -30,8 +30,9 @@ class Display(Protocol):
 class MasterRun:
     """A run that a coordinator conducts. At its end ``on_end`` is called with the exit code; then :attr:`ended` is set.
 
-    ``report`` is False to leave out the HTML report; ``shown`` selects the printed text. ``has_page`` is True if the
-    process goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`; tests replace it.
+    ``report`` is False to leave out the HTML report. ``shown`` selects the text that is printed about the run.
+    ``has_page`` is True if the process goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`, except
+    in tests.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class ScenarioShape(LoadTestShape):
         return made
 
     def reset_time(self) -> None:
-        """Note that a test begins; the web UI can start several, one after the other.
+        """Prepare for a new test. The web UI can start several tests, one after the other.
 
         Locust calls this before a test's first tick, and on a master once more when the run has begun.
         """

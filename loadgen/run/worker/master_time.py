@@ -72,7 +72,7 @@ class MasterTime:
 
     def master_ns(self, local_ns: int) -> int:
         """Return what the master's clock shows when this process's shows ``local_ns``."""
-        # Use the same offset as `local_ns`, so that a time converted there and back is unchanged.
+        # Use the same offset as `local_ns`, so that a time converted to the other clock and back is unchanged.
         return local_ns + (local_ns - self._estimate.local_ns(local_ns))
 
     def wait_until_known(self) -> None:

@@ -33,12 +33,12 @@ class Uniform(Part):
 
 
 class Normal(Part):
-    """A normally distributed delay, cut at zero."""
+    """A normally distributed delay. Negative delays are raised to zero."""
 
     mean_ns: PositiveDurationNs = Field(alias="mean")
-    """Mean of the normal distribution, before delays below zero are replaced."""
+    """Mean of the normal distribution, before negative delays are raised to zero."""
     sd_ns: DurationNs = Field(alias="sd")
-    """Standard deviation of the normal distribution, before delays below zero are replaced."""
+    """Standard deviation of the normal distribution, before negative delays are raised to zero."""
 
 
 class Exponential(Part):
@@ -95,7 +95,7 @@ class Delay(Part):
 
 
 class Repeated(Part):
-    """A fault that happens once or periodically. Its first time counts from the first accepted publish."""
+    """A fault that happens once or periodically. Its times are counted from the first accepted publish."""
 
     after_ns: DurationNs = Field(alias="after")
     """Time from the first accepted publish to the first occurrence."""

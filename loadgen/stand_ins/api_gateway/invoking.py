@@ -1,4 +1,4 @@
-"""How the gateway uses its backend: it runs the backend's process and tracks invocations that wait for answers."""
+"""Run the gateway's backend in a separate process, and track the invocations that wait for its answers."""
 
 import asyncio
 from typing import Final

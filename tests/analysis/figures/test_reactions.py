@@ -160,7 +160,7 @@ def test_requests_that_were_all_lost_caused_nothing_and_are_no_lost_replies(tmp_
 def test_a_stream_counts_whole_though_it_goes_on_into_the_drain(tmp_path: Path) -> None:
     asked = event(ASKER, 0, ASK, 999 * MS)
     replies = [reply(n, asked, 999 * MS + (n + 1) * 10 * MS) for n in range(3)]
-    # The fourth reply was due after the end of the run.
+    # The fourth reply was due after the end of the run, so it was not sent.
     replies.append(reply(3, asked, 2 * SECOND, status="unsent", sent_ns=None, acked_ns=None, slot_ns=None))
     tables: Tables = {
         "events": [asked, *replies],

@@ -253,7 +253,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], size: int, many: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    # Only the first four rows are sorted, so that some rows are in order and some are not.
+    # Sort only the first four rows by sequence, so that some rows are in order and some are not.
     rows = sorted(rows[:4], key=lambda row: row[1]) + rows[4:]
     # Refused events are not expected and cannot be out of order.
     events = [

@@ -40,7 +40,7 @@ def test_the_record_of_a_run_costs_what_its_summary_says() -> None:
 
 
 def test_what_the_record_does_not_count_is_unknown() -> None:
-    # The sample was recorded before workers counted their probes.
+    # The sample run was recorded before workers counted their probes. So the number of all deliveries is unknown.
     run = load(SAMPLE)
     loaded = load_of_record(run, planned())
     assert loaded.run is not None

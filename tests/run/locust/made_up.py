@@ -71,7 +71,7 @@ def this_process(*children: Any) -> ThisProcess:
 
 
 class Server:
-    """An embedded server that notes that it was stopped."""
+    """A stand-in for the embedded server; `stopped` becomes True when it is stopped."""
 
     pid = 77
 

@@ -103,7 +103,7 @@ def test_two_environments_do_not_share_their_runs() -> None:
         shape: Any = environment.shape_class
         shape.reset_time()
         assert shape.tick() == (users, float(users))
-    # The user's own shape keeps its attributes. The shape offered in the web UI also ends with the runs.
+    # The shape in use and the one in the web UI's class picker keep the user's attribute, and both follow `two`.
     picked: Any = second.available_shape_classes["OwnShape"]  # type: ignore[index]
     assert isinstance(second.shape_class, OwnShape)
     assert picked.factor == second.shape_class.factor == 7

@@ -177,7 +177,7 @@ def test_what_cannot_be_checked_is_said(mode: str | None, reason: str) -> None:
 
 
 def test_a_protocol_without_such_a_login_skips_the_step() -> None:
-    """An example is MQTT with a client certificate over a connection without TLS."""
+    """Some logins cannot be made up for a target, such as a client certificate for MQTT without TLS."""
 
     def refuses(made_up: object) -> Any:
         raise ValueError("these do not fit together")

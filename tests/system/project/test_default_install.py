@@ -99,7 +99,7 @@ def test_a_pdf_needs_its_extra_or_a_browser(bare: dict[str, str], tmp_path: Path
     assert (done.code, (run / "report.pdf").exists()) == (2, False), done.said
     assert "a PDF needs the extra 'pdf', which is not installed" in done.said
     assert "print report.html from a browser" in done.said
-    # The command ended before it wrote anything.
+    # The command ended before it wrote any file.
     assert not (run / "report.html").exists()
 
 

@@ -30,7 +30,7 @@ SETTINGS = (
 
 
 class HostileService:
-    """Follows the protocol well enough for a run, with hostile text wherever a service may send text."""
+    """A service that follows the protocol well enough for a run, but sends hostile text wherever it may send text."""
 
     def __init__(self) -> None:
         self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []

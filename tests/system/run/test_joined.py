@@ -77,9 +77,9 @@ def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
 
 
 def said_by_workers(commands: Player, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a status and a last message as sent by workers.
+    """Return the status message and the last message of a worker.
 
-    They are made in another process, because importing Locust patches a process.
+    Another process creates them, because importing Locust patches the standard library.
     """
     script = folder / "said.py"
     script.write_text(

@@ -73,7 +73,7 @@ BY_COLUMN = f"""version: 1
 #: A login for which the load generator makes JWTs itself, with these claims and a signing key on this machine.
 MINTED = """{mode: oidc, jwt: {key_file: signing.pem, kid: k, algorithm: ES256, expires: EXPIRES,
       claims: {iss: "https://login.example", sub: "{people.id}", aud: app}}}"""
-#: The target's login (IAM) is only for publishes, because the API lets nobody connect with IAM.
+#: The target's login (IAM) is only used for publishes, because the API does not accept IAM for connecting.
 BY_TOKEN_AND_IAM = f"""version: 1
 target: {{url: "URL", auth: {{mode: iam}}}}
 data:

@@ -32,7 +32,7 @@ auth:
   publish: [API_KEY, AWS_IAM, AWS_LAMBDA]
 """
 NOISE = int(os.environ.get("LOADGEN_HOSTILE_NOISE", "100"))
-"""Number of requests of random bytes. They come from a fixed seed, so a larger number only adds requests."""
+"""Number of randomly damaged requests. They come from a fixed seed, so a larger number only adds requests."""
 TOKENS = (b"\xff", b"\r\n", b"\x00", b"9" * 400, b": ", b"\xed\xa0\x80")
 UPGRADE = (
     b"GET /event/realtime HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
