@@ -1,7 +1,7 @@
 """Print the table of docs/architecture.md: which part of the program imports which, read from the source.
 
-Run `python tools/imports.py`. Every import counts, also those within functions and for types alone. A part is a
-folder of `loadgen`; its single files together are `loadgen`, and all of `analysis` is one part.
+Run `python tools/imports.py`. Every import counts, also those within functions and for types alone. Each folder of
+`loadgen` is a part. The files directly in `loadgen` together are the part `loadgen`, and `analysis` is one part.
 """
 
 import ast

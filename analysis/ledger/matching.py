@@ -86,8 +86,8 @@ class Found:
     """The result of matching the deliveries of the events due in a time window to their expected pairs."""
 
     places: EventPlaces
-    #: Of each event: the number of expected deliveries that arrived (`arrived`), how many of these were late (`late`),
-    #: and the latency at each of `RANKS` (`ranks_ns`).
+    #: For each event: the number of expected deliveries that arrived (`arrived`), how many of these were late (`late`),
+    #: and the latencies at the first, median, 99th percentile and last subscriber (`ranks_ns`, keyed by `RANKS`).
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]

@@ -69,7 +69,7 @@ class Room:
         return values
 
     def put_all(self, arrays: Mapping[str, Numbers]) -> dict[str, Kept]:
-        """Keep integers by name, each array in the smallest type that holds it."""
+        """Keep arrays of integers by name, each in the smallest integer type that holds its values."""
         return {name: self.put(narrow(values)) for name, values in arrays.items()}
 
     def get_all(self, kept: Mapping[str, Kept]) -> dict[str, npt.NDArray[np.int64]]:

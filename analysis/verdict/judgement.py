@@ -220,7 +220,7 @@ def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Findin
 
 
 def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
-    """Yield findings on figures that are uncertain because messages share a kernel stamp."""
+    """Yield findings on figures that are uncertain because messages share a kernel timestamp."""
     delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"

@@ -164,7 +164,7 @@ def stamp_text(sequence: int, at_ns: int) -> bytes:
 def serve(
     pipe: Connection, subscribers: int, authority: Path | None, service: type[Subscriber] = Subscriber
 ) -> None:
-    """Serve the subscribers in their protocol, ``service``; the pipe controls the sender.
+    """Serve the subscribers with the protocol class ``service``, as the messages on ``pipe`` demand.
 
     Writes the port to the pipe. When all have subscribed, writes the number of bytes sent to them so far. Then executes
     each :class:`Order` that arrives on the pipe and writes its :class:`Sent`, until None arrives. If ``authority`` is a

@@ -33,7 +33,7 @@ CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
 #: Cores for each process and its sender.
 CORES_EACH = 2
-#: Time (s) after which the buffers are full and the measurement begins.
+#: Seconds of sending before the measurement begins: by then all socket buffers are full.
 LEAD_S = 1.0
 #: The most cores that other processes may use; if they use more, frames per second of wall time are not comparable.
 OTHERS = 0.1

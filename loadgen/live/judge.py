@@ -64,7 +64,7 @@ class _Worker:
 
 
 class Judge:
-    """Collects the figures from which the verdict and the gates are decided, from the workers' reports."""
+    """Collects from the workers' reports the figures that decide the verdict and the gates."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
@@ -201,8 +201,8 @@ class Judge:
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:
             return 0
-        # `_queue` leaves out the shorter delays, which are only counted (`_quick`), so the rank of the p99 in `_queue`
-        # is lower by that count.
+        # `_queue` leaves out the deliveries of seconds without a long wait, which `_quick` counts. So the rank of the
+        # p99 in `_queue` is lower by that count.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:

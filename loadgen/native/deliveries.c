@@ -42,7 +42,7 @@ typedef struct {
     Subscription *table;
     size_t size, used; /* size of the table, a power of two; number of entries in use */
     const JsonPath *path; /* path to the stamp; equal paths share one object */
-    uint64_t next;        /* number of the known event that the connection will probably receive next */
+    uint64_t next;        /* number of the event in `known.h` that the connection will probably receive next */
     PublishLane *lane;    /* gets all messages that are not deliveries; an owned reference, or NULL if there is none */
 } DeliveryFastPath;
 

@@ -54,7 +54,7 @@ class Estimate:
     why_uncalibrated: str
     fleet: Fleet
     unpriced: str | None = None
-    """Name of the target's service if its prices and quotas are unknown, so that AppSync's are not shown for it."""
+    """Name of the target's service if its prices and quotas are unknown. The estimate then shows no costs or quotas."""
 
     @property
     def run_s(self) -> float:

@@ -4,7 +4,7 @@ from loadgen.native import Lane
 
 
 class Boundary:
-    """Stops a lane (C code that reads messages) while the session holds a part of a message unseen by the lane."""
+    """Stops a lane (C code that reads messages) while the session in Python holds a part of a message."""
 
     __slots__ = ("_between", "_lane")
 
@@ -13,7 +13,7 @@ class Boundary:
         self._lane: Lane | None = None
 
     def give(self, lane: Lane) -> None:
-        """Store the native lane that :meth:`set` stops and resumes; it replaces any earlier lane."""
+        """Store the lane (the C reader) that :meth:`set` stops and resumes, in place of any earlier lane."""
         self._lane = lane
         if not self._between:
             lane.hold(True)

@@ -64,7 +64,7 @@ def introduction(weight: str, address: str | None) -> Hello:
 
 
 def refusal(hello: Hello) -> str | None:
-    """Return a sentence on why a worker cannot take part, or None if it can."""
+    """Return a sentence that says why a worker cannot take part in runs, or None if it can."""
     who = f"the worker on {clean(hello.hostname)} (pid {hello.pid})"
     if (hello.version, hello.format) != (VERSION, FORMAT):
         theirs, ours = clean(hello.version), VERSION

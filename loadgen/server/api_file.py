@@ -88,7 +88,7 @@ class Lambda(Part):
     function: Reference
     """The function, as module:function or path/to/file.py:function."""
     ttl_ns: DurationNs = Field(default=0, alias="ttl")
-    """Time for which an answer is cached; at most an hour."""
+    """Time for which an answer of the authorizer is cached, unless the answer sets its own time; at most an hour."""
 
     @model_validator(mode="after")
     def _ttl_in_range(self) -> Self:

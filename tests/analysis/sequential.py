@@ -93,7 +93,7 @@ def _crossed(values: Floats, level: float, looks: list[tuple[int, Test]]) -> Ite
 
 
 def ab(world: World, most: int, factor: float) -> tuple[str, int]:
-    """Simulate one `loadgen ab` with runs and all metrics; return its verdict and its number of pairs."""
+    """Simulate one `loadgen ab` with complete runs and all metrics; return its verdict and its number of pairs."""
     base: list[Profile] = []
     new: list[Profile] = []
     verdict = UNKNOWN

@@ -14,7 +14,7 @@ SETTINGS = SearchSettings(low=10, high=100_000, start=10, goals=1)
 
 
 class Queue:
-    """A server of a known rate with an unlimited queue: above it latency grows and goodput stays constant."""
+    """A server with a known rate and an unlimited queue: above the rate, latency grows and goodput stays constant."""
 
     def __init__(self, rate: float, noise: float = 0.0, seed: int = 1) -> None:
         self.rate, self._noise, self._draws = rate, noise, random.Random(seed)

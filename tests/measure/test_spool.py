@@ -22,7 +22,7 @@ def _event(sequence: int) -> EventRow:
 
 
 def full_disk(path: Path) -> Path:
-    """Create a file as `files.fresh` does, but on a disk that is full."""
+    """Stand in for `files.fresh`: the path leads to /dev/full, so each write fails as on a full disk."""
     path.symlink_to("/dev/full")
     return path
 

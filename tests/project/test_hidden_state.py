@@ -1,4 +1,4 @@
-"""Test that state which distant code can change is on one list, with a reason for each entry."""
+"""Test that global state, and state that other code changes, is on one list with a reason for each entry."""
 
 import pytest
 

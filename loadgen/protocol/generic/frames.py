@@ -164,7 +164,7 @@ class Frame:
         ``login`` has the values of the placeholders of a client's login, or is None if the template has none.
 
         Raises:
-            UnfitLoginError: a value of the login is not possible at its place.
+            UnfitLoginError: a value of the login cannot be written into the text around its placeholder.
         """
         secrets = Secrets(environment, login)
         parts = _text_parts(written, secrets) if isinstance(written, str) else _parts(written, secrets)

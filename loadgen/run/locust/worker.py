@@ -46,7 +46,7 @@ class WorkerProcess(LocustProcess):
 
     @property
     def account(self) -> Agent | Account:
-        """The object that counts failures now: the agent while it records, else one for failures before a run."""
+        """The object that counts failures at present: the agent during a run, else an account of earlier failures."""
         return self._early if self._worker.current is None else self._worker.current
 
     @property

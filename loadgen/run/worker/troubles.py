@@ -39,5 +39,5 @@ class Troubles:
         self.network[sentence] += 1
 
     def on_broken(self, what: str) -> None:
-        """Note the first reason why this worker cannot do its part; ``what`` follows `worker 3` in a sentence."""
+        """Note the first reason why this worker cannot do its part; ``what`` completes a sentence like `worker 3 …`."""
         self.broken = self.broken or f"worker {self._worker} {what}"

@@ -70,7 +70,7 @@ def _access(file: str | None, api_key: str) -> AccessControl:
     if file is None:
         definition = ApiDefinition.simple(["default"], api_key)
     else:
-        # Imported late: it loads pydantic and the YAML reader.
+        # Import this only here, because it loads pydantic and the YAML reader.
         from loadgen.server.api_file import define, load_api_file
 
         path = Path(file)

@@ -1,4 +1,4 @@
-"""Test the chain from a request to its replies by hand, and against a naive model on random records."""
+"""Test figures of the chain from a request to its replies, computed by hand and by a naive model on random records."""
 
 import itertools
 import json

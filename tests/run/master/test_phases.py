@@ -47,7 +47,7 @@ class MadeUpClock(Clock):
         return self.at_ns
 
     def wait(self, event: Event, timeout_s: float) -> None:
-        """Let the time pass, but stop when an event planned for it sets ``event``."""
+        """Let the simulated time pass, but stop when a planned action sets ``event``."""
         if event.is_set():
             return
         until_ns = self.at_ns + max(1, int(timeout_s * SECOND))

@@ -1,4 +1,4 @@
-"""Test opening a run from somebody else: damaged, retyped or oversized files are refused.
+"""Test opening a run from somebody else: files that are damaged, too large or of wrong types are refused.
 
 The refusal is one sentence and exit code 2, in bounded memory, as docs/received-runs.md promises.
 """
@@ -281,8 +281,8 @@ def test_a_folder_s_name_is_a_name_and_no_pattern(tmp_path: Path, name: str) -> 
         shutil.copy(SAMPLE / "clock.parquet", tmp_path / other / "deliveries.parquet")
     folder = shutil.copytree(SAMPLE, tmp_path / name)
     told = CliRunner().invoke(app, ["verify", str(folder)])
-    # `CliRunner` bypasses the filter for control characters that a real process puts on its output. The output must
-    # hold none all the same.
+    # A real process filters control characters out of its output, but `CliRunner` bypasses this filter. So this output
+    # shows that the command itself prints none.
     code, said = told.exit_code, told.output
     assert code == 0, said
     assert "in SQL" in said

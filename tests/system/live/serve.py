@@ -1,7 +1,7 @@
 """Serve Locust's web UI with a simulated run: `python -m tests.system.live.serve PORT FOLDER`.
 
-The page tests use it. The run has not begun while FOLDER has a file `before`, and is over while it has a
-summary.
+The page tests use this server. The run has not begun while FOLDER has a file `before`, and is over while
+FOLDER has a summary.
 """
 
 import sys

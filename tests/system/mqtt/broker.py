@@ -78,7 +78,10 @@ def running(folder: Path) -> Iterator[Broker]:
 
 @contextmanager
 def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Iterator[None]:
-    """Run mosquitto with this configuration, once it listens at these ports."""
+    """Run mosquitto during a `with` block, which begins once mosquitto listens at ``ports``.
+
+    ``lines`` are the lines of its configuration.
+    """
     common = (f"user {getpass.getuser()}", "persistence false")
     (folder / "mosquitto.conf").write_text("\n".join((*common, *lines)) + "\n")
     with (folder / "log").open("w") as log:

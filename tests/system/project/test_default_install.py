@@ -1,4 +1,4 @@
-"""Test an installation without extras: the main commands work, and each other one says what to install."""
+"""Test an installation without extras: the main commands work, and every other command says what to install."""
 
 import shutil
 import socket

@@ -71,7 +71,7 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Press Ctrl-C, which ends a run that is not quite over, and again, which ends the UI."""
+    """Press Ctrl-C until the process ends: the first time ends a run that is not over, the next time ends the UI."""
     for patience_s in (3, 10, 10, 10):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)

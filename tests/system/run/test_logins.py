@@ -112,7 +112,7 @@ def test_a_run_logs_in_from_the_environment(
 def test_tokens_are_renewed_all_through_a_run(world: World, tmp_path: Path) -> None:
     """Tokens are valid for 2 s, plus 5 that the server allows, and the run publishes for 8 s.
 
-    So it would fail with one token. Connections last 2 s, and each new one logs in with the present token.
+    So the run would fail with only one token. Connections last 2 s, and each new one logs in with the current token.
     """
     log = tmp_path / "fetched"
     script = tmp_path / "get_token.sh"

@@ -88,7 +88,7 @@ clients:
     count: 2
     {BACKEND}
 {PHASES}"""
-#: Every minted token begins with this: {"alg":"ES256" in base64.
+#: Every minted token begins with these characters, the base64 of `{"alg":"ES256"`.
 TOKEN = "eyJhbGciOiJFUzI1Ni"
 IAM = {"AWS_ACCESS_KEY_ID": "AKIARUN", "AWS_SECRET_ACCESS_KEY": "run/secret", "AWS_REGION": "eu-west-1"}
 
