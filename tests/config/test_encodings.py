@@ -44,7 +44,7 @@ def test_recorded_rates_are_read_however_their_lines_end(rates: bytes, tmp_path:
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        # The first files have a wrong separator, such as one that leaves commas as decimal commas.
+        # A wrong separator is not guessed: in the first file, a comma may be a decimal comma or a thousands separator.
         (b"time;rate\n0;100,5\n10;200,0\n", SEPARATED.format("';'")),
         (b"\xef\xbb\xbftime;rate\r\n0;1.000\r\n", SEPARATED.format("';'")),
         (b'"time" ; "rate"\n0;1\n', SEPARATED.format("';'")),
