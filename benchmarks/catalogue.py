@@ -1,4 +1,4 @@
-"""Does each scenario of the catalogue run valid on this machine? `python benchmarks/catalogue.py [SCENARIO ...]`.
+"""Check that each scenario gives a valid run on this machine: `python benchmarks/catalogue.py [SCENARIO ...]`.
 
 Each scenario runs with its own defaults against the embedded server on the same machine, except that a measure phase
 longer than `--longest` is shortened to it. Prints exit code, verdict with its findings, deliveries and headline
@@ -33,7 +33,7 @@ from speed.surroundings import surroundings  # noqa: E402
 from analysis.record.folders import runs_in  # noqa: E402
 
 SCENARIOS = REPO / "scenarios"
-#: Time that a run may take in addition to its phases: start, ramp, report.
+#: Seconds that a run may take in addition to its phases, for its start, ramp and report.
 SPARE_S = 120
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 #: The scenario that needs a server with its own API file, and the environment variable with that server's API key.
@@ -159,7 +159,7 @@ def figures(summary: Mapping[str, Any]) -> Result:
 
 
 def error_ns(spread: Mapping[str, Any], key: str) -> int | None:
-    """Return the greatest possible distance (ns) of a percentile from the true one, or None if unknown."""
+    """Return the maximum error (ns) of a measured percentile, or None if unknown."""
     value = spread[key]
     if value is None or spread["error_ns"] is None:
         return None

@@ -3,8 +3,8 @@
 Two receivers run side by side, both with recording and one of them also with the displays. They receive in turns, at
 the same rate. There are two figures. The first is the CPU time of the displays' own threads as a share of the
 receiver's CPU time, which hardly varies. The second is the CPU time per delivery that the displays add, by comparing
-the two receivers. It includes the displays' effect on the caches. The machine's speed varies, so this figure has a 95 %
-interval.
+the two receivers. It includes the displays' effect on the caches. The machine's speed varies, so this figure is given
+with a 95 % confidence interval.
 
 Exits with 1 if the share is above 2 %, or if the interval of the added CPU time lies wholly above 2 %.
 """
@@ -55,7 +55,7 @@ def main() -> int:
         order = measure.paced(measure.half_busy_rate(plain, FAN_OUT), FAN_OUT, options.seconds)
         pairs: list[tuple[Phase, Phase]] = []
         for number in range(options.rounds):
-            # The order alternates, so that being first is no advantage.
+            # Alternate which of the two runs first, so that neither has an advantage from its position.
             both = (plain, live) if number % 2 == 0 else (live, plain)
             phases = {one.name: one.send(order) for one in both}
             pairs.append((phases[plain.name], phases[live.name]))

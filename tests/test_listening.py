@@ -14,6 +14,6 @@ def test_the_thread_has_ended_when_the_listener_is_closed() -> None:
                 assert client.recv(10) == b"%d" % number
         assert not thread.is_alive()
         with socket.create_server(("127.0.0.1", 0)) as other, socket.create_connection(other.getsockname()):
-            # If the closed listener's thread still accepted connections, it would take this one.
+            # If the closed listener's thread still ran, it would accept this connection in place of `other`.
             peer, _ = other.accept()
             peer.close()

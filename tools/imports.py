@@ -1,7 +1,7 @@
 """Print the table of docs/architecture.md: which part of the program imports which, read from the source.
 
-Run `python tools/imports.py`. Every import counts, also those within functions and for types alone. A part is a
-folder of `loadgen`; its single files together are `loadgen`, and all of `analysis` is one part.
+Run `python tools/imports.py`. Every import counts, also those within functions and for types alone. Each folder of
+`loadgen` is a part. The files directly in `loadgen` together are the part `loadgen`, and `analysis` is one part.
 """
 
 import ast
@@ -15,7 +15,7 @@ Graph = Mapping[str, frozenset[str]]
 
 @cache
 def graph() -> Graph:
-    """Return for each part the parts that its modules import."""
+    """Return, for each part of the program, the other parts that its modules import."""
     found: dict[str, set[str]] = {}
     for path in sorted([*REPO.glob("loadgen/**/*.py"), *REPO.glob("analysis/**/*.py")]):
         own = part_of(path.relative_to(REPO).with_suffix("").as_posix().replace("/", "."))
@@ -28,7 +28,7 @@ def graph() -> Graph:
 
 
 def part_of(module: str) -> str:
-    """Return the part that a module, or a name in one, belongs to."""
+    """Return the part of the program to which a module, or a name in a module, belongs."""
     names = module.split(".")
     if names[0] == "analysis":
         return "analysis"
@@ -38,7 +38,10 @@ def part_of(module: str) -> str:
 
 
 def circles(imports: Graph) -> list[frozenset[str]]:
-    """Return the groups of parts that import each other, directly or not; the part `loadgen` is left out."""
+    """Return the import cycles: groups of parts that import each other, directly or through other parts.
+
+    The part `loadgen` is left out.
+    """
     rest = {part: used - {"loadgen"} for part, used in imports.items() if part != "loadgen"}
     reached = {part: _reached(part, rest) for part in rest}
     groups = {frozenset(other for other in reached[part] if part in reached[other]) for part in rest}

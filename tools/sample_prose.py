@@ -1,7 +1,7 @@
 """Draw docstrings and comments at random for a reader who did not write them: `python tools/sample_prose.py`.
 
-The reader sees what a reader of the file sees beside the text. Below a docstring stands the signature of its class or
-function, up to the colon; below a comment stand the next two lines of code, or its own line if it follows code there.
+The reader sees what a reader of the file sees beside the text. A docstring is followed by the signature of its class or
+function, up to the colon. A comment is followed by the next two lines of code, or by its own line if that has code too.
 `--bare` prints the text alone.
 
 The bar: of 100, at most three at which the reader has to stop and guess.

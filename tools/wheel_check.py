@@ -39,7 +39,7 @@ def problems() -> list[str]:
 
 
 def main() -> int:
-    """Print what is missing; return the exit code."""
+    """Print what the installed package lacks; return the exit code."""
     found = problems()
     for problem in found:
         print(problem, file=sys.stderr)

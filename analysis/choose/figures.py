@@ -1,4 +1,4 @@
-"""The figures of each service's runs, each with the interval in which the true figure lies."""
+"""The figures of each service's runs, each with its lower and upper bound (see `analysis.figures.bounds`)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def _figures(run: Any, summary: dict[str, Any]) -> dict[str, Figure]:
     if window is None or summary["ledger"] is None:
         return {metric: Figure(None, None, None, "nothing was measured") for metric in METRICS}
     found = GateFigures(run, window, summary)
-    # The parser demands a threshold, but the figure does not depend on it, so any threshold will do.
+    # The parser demands a whole gate. Any threshold will do, since the metric's value does not depend on it.
     return {
         metric: Figure(*found.value(parse(f"{metric} > {_ZERO[find(metric).kind]}"), window))
         for metric in METRICS

@@ -87,7 +87,7 @@ class Choice(msgspec.Struct, frozen=True):
     created_ns: int
     services: tuple[Tried, ...]
     month: _Text = ""
-    """What a month's cost assumes, such as `8 hours a day on 30 days`."""
+    """The assumption behind a month's cost, such as `8 hours a day on 30 days`."""
     format: int = FORMAT
 
 

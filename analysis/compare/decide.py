@@ -37,7 +37,7 @@ BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
 #: Largest logarithm in an interval of ratios. An interval beyond a factor of ten means that there are too few runs.
 _REACH_MAX: Final = math.log(10)
-#: Maximum size (draws times bins) of a table of all weighted sums; beyond that, a binary search is faster.
+#: Maximum size (draws times bins) of a table of all weighted sums. If it would be larger, a binary search is faster.
 _TABLE_MAX: Final = 50_000
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ class Difference:
     #: Number of runs per side that would show the minimum effect with 90 % power, or None if unknown.
     repeats: int | None
     reason: str
-    #: Time in minutes that the runs of `repeats` would take one after the other, or None if unknown.
+    #: Minutes that `repeats` runs of each side would take one after the other, or None if unknown.
     minutes: float | None = None
     #: A clause on how to decide the metric if the verdict is undecided; else empty.
     advice: str = ""
@@ -82,8 +82,8 @@ def compare(
 ) -> list[Difference]:
     """Compare two sets of runs, metric by metric. Each set must be in the order in which its runs were made.
 
-    If the comparison may stop early (see `chances`), ``most`` is the largest number of pairs of runs, one of each side,
-    that was planned; it is None if the number of runs was fixed beforehand.
+    ``most`` is the planned maximum number of pairs, each with one run of either side, if the comparison may stop early
+    (see `chances`). It is None if the number of runs was fixed beforehand.
     """
     draws = np.random.default_rng(seed)
     design = Design.of(base, new, most)
@@ -113,7 +113,7 @@ def compare(
 
 
 def _lacking(name: str, base: Sequence[Profile], new: Sequence[Profile]) -> str:
-    """Return, as part of a sentence, the runs that lack a figure above zero for a metric, or an empty text."""
+    """Return a clause that names the runs whose figure for a metric is zero or missing; empty if there is none."""
     said = []
     for side, profiles in (("base", base), ("new", new)):
         without = [profile.run for profile in profiles if not (profile.figures.get(name) or 0) > 0]
@@ -261,14 +261,14 @@ def _block_variance(name: str, profile: Profile, draws: np.random.Generator, res
 def _reaching(weights: Floats, upto: Floats, wanted: Floats) -> Ints:
     """Return, for each row of ``weights``, the first row of ``upto`` whose weighted sum is at least ``wanted``.
 
-    Later rows of ``upto`` have greater sums, and that of the last row is always enough. All sums are of whole numbers,
-    so they are exact in any order of addition.
+    Sums grow from row to row of ``upto``, and the sum of the last row is always large enough. All summands are whole
+    numbers, so the sums are exact in any order of addition.
     """
     if len(weights) * len(upto) <= _TABLE_MAX:
         return np.asarray((weights @ upto.T >= wanted[:, np.newaxis]).argmax(axis=1), dtype=np.int64)
     at = np.zeros(len(weights), dtype=np.int64)
     beyond = np.full(len(weights), len(upto) - 1)
-    # A binary search looks at a dozen of the hundreds of rows.
+    # A binary search computes the sums of about a dozen rows of `upto` instead of hundreds.
     while (at < beyond).any():
         middle = (at + beyond) // 2
         less = np.einsum("ij,ij->i", weights, upto[middle]) < wanted

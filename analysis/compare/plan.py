@@ -1,4 +1,7 @@
-"""The plan of `loadgen ab`, kept beside its runs, so that a later comparison knows that they may have stopped early."""
+"""The plan of `loadgen ab`, stored in the folder of the runs.
+
+It tells a later comparison whether the series of runs could stop early, which changes the statistical test.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +17,9 @@ MOST_MAX: Final = 100
 
 
 def write(folder: Path, most: int | None) -> None:
-    """Write the plan of the runs in ``folder``: at most ``most`` pairs, or None if the plan never stops early.
+    """Write the plan of the runs in ``folder``.
+
+    ``most`` is the maximum number of pairs, or None if the number of pairs is fixed.
 
     Raises:
         OSError: the file cannot be written.
@@ -24,7 +29,9 @@ def write(folder: Path, most: int | None) -> None:
 
 
 def most_of(base: Path, new: Path) -> int | None:
-    """Return the maximum number of pairs in the plan of two folders of runs, or None if no plan could stop early.
+    """Return the maximum number of pairs in the plan that two folders of runs share.
+
+    Return None if they share no plan, or if the plan could not stop early.
 
     Raises:
         ReadError: the plan cannot be read.

@@ -1,4 +1,4 @@
-"""Remarks to accompany the figures of a comparison of two services, rather than of two builds of one service."""
+"""Remarks for a report that compares two different services instead of two builds of one service."""
 
 from collections.abc import Sequence
 
@@ -84,7 +84,7 @@ def caveats(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
 
 
 def decision(sides: tuple[str, str], differences: Sequence[Difference]) -> list[str]:
-    """Return the metrics in which each service is better, the same or undecided, one sentence each."""
+    """Return sentences that list the metrics in which each service is better, both are the same, or it is undecided."""
     lines = []
     for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
         those = [difference for difference in differences if difference.verdict == verdict]

@@ -1,4 +1,4 @@
-"""The load of a run: the scenario's curves from the manifest, the steps that they form, and the events on record."""
+"""The load of a run: the rate curves of its scenario, the curves' steps, and the numbers of events that were due."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -77,9 +77,10 @@ def varies(run: Run) -> bool:
 
 
 def staircase(run: Run) -> tuple[Ints, Floats]:
-    """Return (times in ns since the epoch, events/s of all groups) to draw.
+    """Return the points of the load curve for a chart: (times in ns since the epoch, events/s of all groups).
 
-    They reach from the first publish to the end of the measure phase. Both are empty if the load is not known.
+    The curve reaches from the first publish to the end of the measure phase. Both arrays are empty if the load is
+    unknown.
     """
     found, window = curves(run), run.measure
     if not found or window is None:
@@ -90,14 +91,17 @@ def staircase(run: Run) -> tuple[Ints, Floats]:
     at_ns = np.concatenate(([begin_ns], np.repeat(inner, 2), [end_ns]))
     rates = np.zeros(len(at_ns))
     for curve in found:
-        # Each corner occurs twice: with the rate before it and with the rate after it.
+        # Each inner time at which a curve bends or jumps occurs twice: with the rate before it and the rate after it.
         rates[0::2] += curve.rates(at_ns[0::2], after=True)
         rates[1::2] += curve.rates(at_ns[1::2], after=False)
     return at_ns + window.start_ns, rates
 
 
 def steps(run: Run) -> list[Step]:
-    """Return the steps of the measure phase up to where it ended, or an empty list if the load is not a staircase."""
+    """Return the load steps of the measure phase, cut at the end of the run.
+
+    The list is empty if the load does not consist of 2 to `MAX_STEPS` constant steps.
+    """
     found, window = curves(run), run.measure
     if not found or window is None or not all(curve.flat for curve in found):
         return []
@@ -118,7 +122,7 @@ class BySecond:
     """The events of a run by the second in which they were due; see `events_by_second` for where the seconds begin."""
 
     due: Ints
-    #: Number of the due events that should arrive; see `analysis.loading.columns.taken`.
+    #: In each second, how many of the due events should arrive; see `analysis.loading.columns.taken`.
     accepted: Ints
     #: Time (ns) at which the last event was due, or None if there are no events.
     last_ns: int | None

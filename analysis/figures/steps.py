@@ -1,4 +1,4 @@
-"""Figures of each step of a staircase of load: its schedule, its deliveries and its latencies.
+"""Figures of each step of a load that changes in steps: schedule, deliveries and latencies of the step.
 
 An event belongs to the step in which it was due, whenever it arrived. Percentiles are over the step's own samples.
 """
@@ -14,7 +14,7 @@ from analysis.loading.run import Run
 
 
 def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
-    """Return the figures of each step in order of time, or an empty list if the load is not a staircase."""
+    """Return the figures of each load step in order of time, or an empty list if the load does not change in steps."""
     found, window = offered.steps(run), run.measure
     if not found or window is None:
         return []

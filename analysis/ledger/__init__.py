@@ -1,1 +1,1 @@
-"""The ledger: expected against delivered, and the outcome of each delivery."""
+"""The ledger: it compares expected with actual deliveries and decides the outcome of each."""

@@ -1,13 +1,13 @@
 """Match deliveries to expected pairs of event and subscription, in slices of intended time.
 
-A slice holds the deliveries of the events due in one stretch of time. All rows of an event share its intended time, so
-everything about one event is settled within a slice. The order of a subscription's rows spans events and is checked
-afterwards, in file order.
+A slice holds the deliveries of all events whose intended time is in one time window. All rows of an event share its
+intended time, so each event is matched within one slice. The order of a subscription's rows concerns several events.
+It is checked afterwards, in file order.
 
-A row is a row of deliveries.parquet, and belongs to its subscription or, if that is shared, to the group (see
-`analysis.ledger.receivers`). A pair is an event and a subscription. A segment of presence is a stretch of time
-in which one subscription was in one state, such as ready or in reconnect (see `analysis.ledger.windows`). A rank is a
-place in the order in which the subscribers received an event: the first, median, 99th percentile or last.
+A row is a row of deliveries.parquet. It belongs to its subscription, or to the group if the subscription is shared (see
+`analysis.ledger.receivers`). A pair is an event and a subscription. A segment of presence is a period in which one
+subscription was in one state, such as ready or in reconnect (see `analysis.ledger.windows`). A rank is a place in the
+order in which the subscribers received an event: the first, median, 99th percentile or last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,22 +32,23 @@ _Pairs = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Through:
-    """For each segment of presence that a broken connection ended: the last event of each publisher that arrived in it.
+    """For each segment that ended with a broken connection: the last event that arrived from each publisher.
 
-    The last event is kept for each publisher, because events of different publishers travel on different connections
-    and may overtake each other.
+    A segment is a period in which one subscription was in one state. The last event is kept for each publisher, because
+    events of different publishers travel on different connections and may overtake each other.
     """
 
-    #: `pair` holds segment and publisher packed by `key`, ascending, and `sent_ns` the sending time of the last event
-    #: of each such pair. The segments of members of groups are numbered after all others.
+    #: `pair` holds a segment and a publisher, packed into one number by `key`, in ascending order. `sent_ns` holds the
+    #: sending time of the last event of each pair. Segments of the members of shared subscriptions are numbered last.
     pair: Ints
     sent_ns: Ints
 
     @classmethod
     def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
-        """Build from events that arrived, keeping the latest sending time of each publisher in each segment.
+        """Keep, of events that arrived, the latest sending time of each publisher in each segment.
 
-        ``pairs`` holds arrays of segments and publishers packed by `key`, and ``sent_ns`` the sending times of events.
+        Each array in ``pairs`` holds the events' segments and publishers, packed by `key`. ``sent_ns`` holds their
+        sending times in arrays of the same lengths.
         """
         if not pairs:
             return cls(_NONE, _NONE)
@@ -59,13 +60,14 @@ class Through:
 
     @classmethod
     def joined(cls, parts: Sequence["Through"]) -> Self:
-        """Join the results of several stretches of time: the latest sending time by segment and publisher."""
+        """Join the results of several time windows: keep the latest sending time of each publisher in each segment."""
         return cls.of([part.pair for part in parts], [part.sent_ns for part in parts])
 
     def last_ns(self, segment: int, publisher: Ints) -> Ints:
-        """Return for each publisher the sending time of its last event that arrived in a segment of presence.
+        """Return for each publisher the sending time of its last event that arrived in a segment.
 
-        The time is -1 for a publisher of which no event arrived.
+        A segment is a period in which one subscription was in one state, such as ready. The time is -1 for a publisher
+        of which no event arrived.
         """
         if not len(self.pair):
             return np.full(len(publisher), -1, dtype=np.int64)
@@ -84,13 +86,13 @@ class Found:
     """The result of matching the deliveries of the events due in a time window to their expected pairs."""
 
     places: EventPlaces
-    #: Of each event: the number of expected deliveries that arrived (`arrived`), how many of these were late (`late`),
-    #: and the latency at each of `RANKS` (`ranks_ns`).
+    #: For each event: the number of expected deliveries that arrived (`arrived`), how many of these were late (`late`),
+    #: and the latencies at the first, median, 99th percentile and last subscriber (`ranks_ns`, keyed by `RANKS`).
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `late` and `ranks_ns`, because some arrival times are only known to lie in an
-    #: interval. If all arrivals are exact, these are the arrays `late` and `ranks_ns` themselves.
+    #: Lowest and highest possible values of `late` and `ranks_ns`: some arrival times are only known to lie in an
+    #: interval. If all arrival times are exact, these are the same arrays as `late` and `ranks_ns`.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
@@ -100,7 +102,8 @@ class Found:
     late_by_subscription: Ints
     #: The rows of the file that are the first delivery of an expected event at a subscription.
     expected_rows: Marks
-    #: (event, subscription) of second and later deliveries of an event at a subscription; event -1 is not on record.
+    #: (event, subscription) of second and later deliveries of an event at a subscription. Event -1 stands for all
+    #: events that are missing from the record.
     duplicates: _Pairs = (_NONE, _NONE)
     #: For events that did not reach every subscription: (event, subscription) of the deliveries that did arrive.
     incomplete: _Pairs = (_NONE, _NONE)
@@ -115,7 +118,10 @@ class Found:
 
 @dataclass
 class _Slice:
-    """The result of matching one slice of the deliveries; `row` to `off` are arrays with an entry per matched row."""
+    """The result of matching one slice of the deliveries.
+
+    The fields from `row` to `off` are arrays with one entry for each matched row.
+    """
 
     rows: int
     duplicates: _Pairs
@@ -131,12 +137,12 @@ class _Slice:
     segment: Ints
     latency_ns: Ints
     off: Off
-    #: Events that arrived at any subscription (`events`), the number of deliveries of each (`counts`), and the latency
-    #: of each at each of `RANKS` (`ranks_ns`).
+    #: Events that arrived at any subscription (`events`). For each event: its number of deliveries (`counts`) and its
+    #: latencies at the first, median, 99th percentile and last subscriber (`ranks_ns`, keyed by `RANKS`).
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]
-    #: Like `ranks_ns`, from the lowest and the highest possible latencies; None if all arrivals are exact.
+    #: `ranks_ns` computed from the lowest and from the highest possible latencies; None if all arrival times are exact.
     ranks_low_ns: dict[str, Ints] | None
     ranks_high_ns: dict[str, Ints] | None
 
@@ -224,9 +230,9 @@ def match(
 
 
 def _through_members(present: Segments, members: Segments, events: Events, part: _Slice) -> Through:
-    """Return the last events that arrived at members of shared subscriptions, by segment and publisher.
+    """Return each publisher's last event that arrived at a member of a shared subscription, for each segment.
 
-    Only segments that a broken connection ended are included.
+    Only segments (periods in one state) that a broken connection ended are included.
     """
     sent_ns = events.sent_ns[part.event]
     segment = members.at(part.member, sent_ns)
@@ -237,7 +243,7 @@ def _through_members(present: Segments, members: Segments, events: Events, part:
 
 
 class _Matcher:
-    """Matches the rows of a slice; safe to use from several threads."""
+    """Matches the deliveries of a slice to expected pairs. Several threads may use it at once."""
 
     def __init__(self, run: Run, events: Events, present: Segments, reach: Reach) -> None:
         self._run, self._events, self._present = run, events, present
@@ -310,7 +316,7 @@ class _Matcher:
     def _first(
         self, window: Window, place: Ints, publisher: Ints, sequence: Ints, subscription: Ints
     ) -> Flags:
-        """Return a mask of the rows that are the earliest of their event and subscription."""
+        """Mark the rows that are the earliest delivery of their event at their subscription."""
         if not len(place):
             return np.zeros(0, dtype=bool)
         if place.min() >= 0 and subscription.min() >= 0 and distinct(place, subscription):
@@ -335,16 +341,16 @@ class _Matcher:
         present, sent_ns = self._present, self._events.sent_ns[event]
         if not len(event):
             return _NONE
-        # A table lookup is enough for a subscription whose segment lasts from the first of these events to the last, as
-        # most do.
+        # Most subscriptions have one segment that lasts from the first of these events to the last. For them, a table
+        # lookup is enough.
         lasting = np.flatnonzero((present.start_ns <= sent_ns.min()) & (present.end_ns > sent_ns.max()))
         place = Places(present.subscription[lasting]).of(subscription)
         segment = np.append(lasting, -1)[place]
         rest = np.flatnonzero(place < 0)
         if len(rest):
             segment[rest] = present.at(subscription[rest], sent_ns[rest])
-        # A row outside any segment (-1) takes the last entry of `_pattern`, a number that stands for no pattern and so
-        # matches no channel.
+        # For a row outside any segment, index -1 selects the last entry of `_pattern`. This entry stands for no pattern
+        # and matches no channel.
         pattern = self._pattern[segment]
         matches = self._matching.of(self._events.channel[event] * (len(present.patterns) + 1) + pattern) >= 0
         return segment if matches.all() else np.where(matches, segment, -1)

@@ -28,8 +28,8 @@ class Deliveries(NamedTuple):
 class _Rows:
     """Expected deliveries of a row group, in the order of the file.
 
-    If ``grouped``, they are grouped by stream, and those of each stream are in the order of the file. A stream is a
-    pair of subscription and publisher.
+    If ``grouped``, they are grouped by stream (a pair of subscription and publisher), and only the deliveries within a
+    stream are in the order of the file.
     """
 
     stream: Ints
@@ -46,10 +46,10 @@ class _Rows:
 
 
 def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptions: Ints) -> Deliveries:
-    """Return the expected deliveries that came after a later event of their publisher.
+    """Return the expected deliveries that arrived at a subscription after a later event of the same publisher.
 
-    The order of the rows decides, not their stamps: frames of one read share a stamp. ``publishers`` are those that
-    have events, and ``subscriptions`` those that were ever present, both ascending.
+    The order of the rows in the file decides. Arrival times would not do, because frames of one read share a time.
+    ``publishers`` are all publishers with events, and ``subscriptions`` all that were ever present; both are ascending.
     """
     people, senders = Places(subscriptions), Places(publishers)
     found: list[Deliveries] = [Deliveries(_NONE, _NONE, _NONE)]
@@ -72,7 +72,8 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
     streams = len(people) * len(senders)
     known = None
     if streams > _STREAMS_MAX:
-        # Too many possible streams for an array: number only those that occur.
+        # There are too many possible streams (pairs of subscription and publisher) for an array. Number only those that
+        # occur.
         known = np.unique(
             np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group).stream), groups)])
         )
@@ -82,8 +83,8 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
         stream = rows.stream if known is None else np.searchsorted(known, rows.stream)
         if not rows.grouped:
             if not (rows.sequence < highest[stream]).any():
-                # All rows are in ascending order of sequence. Of several rows of one stream numpy assigns the last,
-                # here the one with the highest sequence.
+                # The rows are in ascending order of sequence. If several belong to one stream (a pair of subscription
+                # and publisher), numpy keeps the last assigned value, which here is the highest sequence.
                 highest[stream] = rows.sequence
                 continue
             order = np.argsort(stream, kind="stable")
@@ -95,9 +96,9 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
 
 
 def _rising(publisher: Ints, sequence: Ints) -> bool:
-    """Return True if no publisher's sequence ever falls, over all its subscribers together.
+    """Return True if each publisher's sequence numbers never decrease, taking all its subscribers together.
 
-    This is true of most row groups, and checking it is much quicker than checking the order within each stream.
+    Most row groups pass this check. It is much quicker than checking each pair of subscription and publisher.
     """
     order = grouping(publisher)
     falls = sequence[order][1:] < sequence[order][:-1]
@@ -108,14 +109,14 @@ def _rising(publisher: Ints, sequence: Ints) -> bool:
 
 
 def _late(stream: Ints, sequence: Ints, highest: Ints) -> Flags:
-    """Return a mask of the rows that arrived after a row of the same stream with a higher sequence.
+    """Mark the rows that arrived after a row of the same stream with a higher sequence.
 
-    Updates ``highest``, the highest sequence of each stream so far. In ``stream``, the rows of each stream must be next
-    to each other.
+    A stream is a pair of subscription and publisher. Updates ``highest``, the highest sequence of each stream so far.
+    The rows must be grouped by ``stream``.
     """
     starts = np.r_[True, stream[1:] != stream[:-1]]
     begins = np.flatnonzero(starts)
-    # To compute a running maximum within each stream, lift its numbers above those of all earlier streams.
+    # One running maximum serves all streams: first raise each stream's numbers above those of all earlier streams.
     lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
     running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
     ends = np.r_[begins[1:], len(stream)] - 1

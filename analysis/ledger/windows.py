@@ -36,7 +36,7 @@ READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 #: Value of `intent` in the run's record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
 UNSUBSCRIBE = "unsubscribe"
-#: Values of `session` at a reconnect if the service should still have had the session of the connection before.
+#: Values of a reconnect's `session` (what became of the client's session) if the service should have kept the session.
 OWED_SESSIONS = ("resumed", "lost")
 #: States of shared subscriptions, best first: a group has the best state that any of its members has.
 _BEST = (READY, BEFORE_READY, UNOBSERVED, IN_RECONNECT, DROPPED, AWAY)
@@ -50,7 +50,10 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Segments:
-    """The segments as half-open intervals, by subscription and start; those of one subscription do not overlap."""
+    """Segments: half-open intervals in which one subscription was in one state, such as ready or in reconnect.
+
+    They are sorted by subscription and start. The segments of one subscription do not overlap.
+    """
 
     subscription: Ints
     pattern: Ints
@@ -63,9 +66,9 @@ class Segments:
     #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
-    #: The segments of each member of shared subscriptions, or None if no subscription is shared. In the arrays above,
-    #: each group of members is one subscription. A group has no connection, so its segments never end with a broken
-    #: one.
+    #: The segments of each member of shared subscriptions, or None if no subscription is shared. The other fields treat
+    #: each group of members as one subscription. A group has no connection, so its segments never end with a broken
+    #: connection.
     members: "Segments | None" = None
     receivers: Receivers = NOT_SHARED
 
@@ -80,7 +83,7 @@ class Segments:
 
     @property
     def broken(self) -> Flags:
-        """True for segments at whose end events that were still under way may have been lost."""
+        """True for ready segments followed by a gap: events still under way when the segment ends may be lost."""
         return self.ending > 0
 
     def __len__(self) -> int:
@@ -88,7 +91,7 @@ class Segments:
         return len(self.subscription)
 
     def at(self, subscription: Ints, time_ns: Ints) -> Ints:
-        """Return the segment that contains each (subscription, time), or -1 if none does."""
+        """Return, for each pair of subscription and time, the index of the segment that contains it, or -1."""
         if not len(self):
             return np.full(len(subscription), -1, dtype=np.int64)
         # Pack (subscription, start) into one number, so that one binary search finds the place. A start is replaced by
@@ -118,8 +121,9 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
-    # A life without an acknowledgement is only an attempt to subscribe: the gap before it continues. The exception is
-    # a life that a failure of the harness ended: from then on deliveries are unobserved.
+    # A life (one connection of a subscription) that was never acknowledged is only an attempt to subscribe, so the gap
+    # before it continues. The exception is a life that a failure of the harness ended: from then on, deliveries count
+    # as unobserved.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     heard_ns = heard_ns[begun]
@@ -130,7 +134,8 @@ def segments(run: Run) -> Segments:
     same = subscription[1:] == subscription[:-1]
     again_ns[:-1][same] = acknowledged_ns[1:][same]
     gap_end_ns = np.where(gap > 0, np.maximum(again_ns, ended_ns), ended_ns)
-    # A gap of kind dropped, away or unobserved lasts until the subscription is ready again, not just acknowledged.
+    # A gap caused by the client or the harness (dropped, away, unobserved) lasts until the subscription is ready again,
+    # not only acknowledged.
     unready = np.full(len(subscription), BEFORE_READY, dtype=np.int64)
     after_own = np.zeros(len(subscription), dtype=bool)
     after_own[1:] = same & (gap[:-1] >= DROPPED)
@@ -159,7 +164,7 @@ def segments(run: Run) -> Segments:
 
 
 def _joined(found: Segments, receivers: Receivers) -> Segments:
-    """Replace the segments of each group's members by the segments of the group as one subscription."""
+    """Replace the segments of a group's members by segments of the whole group, as if it were one subscription."""
     shared = np.isin(found.subscription, receivers.members)
     members = _taken(found, shared)
     parts = [_taken(found, ~shared)]
@@ -218,7 +223,10 @@ def _together(members: Segments, number: int) -> Segments:
 
 
 def _record_ends_ns(run: Run, worker: Ints) -> Ints:
-    """Return for each row the end of its worker's record: FOREVER, or the last sign of life if it broke off."""
+    """Return, for each row, the time at which its worker's record ends.
+
+    This is FOREVER for a complete record, or the worker's last sign of life if the record broke off.
+    """
     ends_ns = np.full(len(worker), FOREVER, dtype=np.int64)
     for number, end_ns in run.broken_off_ns.items():
         ends_ns[worker == number] = end_ns
@@ -226,7 +234,7 @@ def _record_ends_ns(run: Run, worker: Ints) -> Ints:
 
 
 def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
-    """Return the kind of gap that begins at the end of each row of subscriptions, or 0 if none does."""
+    """Return, for each row of the subscriptions table, the kind of gap that begins at its end, or 0 without a gap."""
     intent, intents = codes(table, "intent")
     of_intent = np.array([gap_of(text) for text in intents], dtype=np.int64)
     own = of_intent[intent] if len(intents) else np.zeros(len(intent), dtype=np.int64)
@@ -238,7 +246,10 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
 
 
 def gap_of(intent: str | None) -> int:
-    """Return the kind of gap that begins when a client ends a connection with this intent; 0 without an intent."""
+    """Return the kind of gap in a subscription after its client ended the connection for the reason ``intent``.
+
+    Without an intent, return 0.
+    """
     if intent is None:
         return 0
     if intent == HARNESS_FAILURE:
@@ -247,7 +258,10 @@ def gap_of(intent: str | None) -> int:
 
 
 def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Return a mask of subscription lives whose connection was lost rather than closed by the client."""
+    """Mark the lives of subscriptions whose connection was lost rather than closed by the client.
+
+    A life is the part of a subscription on one connection.
+    """
     table = run.table("connections", ("connection", "life", "error", "closed_ns"))
     error, errors = codes(table, "error")
     ours = error == errors.index(None) if None in errors else np.zeros(len(error), dtype=bool)
@@ -256,7 +270,11 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Return a mask of subscription lives after which the service should have kept the session for the reconnect."""
+    """Mark the lives of subscriptions after which the service should have kept the client's session.
+
+    A life is the part of a subscription on one connection. The client's next connect tells: its session was resumed, or
+    was lost although the service should have kept it.
+    """
     table = run.table("connections", ("connection", "life", "session"))
     session, sessions = codes(table, "session")
     known = np.array([text is not None for text in sessions], dtype=bool)
@@ -275,7 +293,10 @@ def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _silent_since_ns(run: Run, connection: Ints, life: Ints) -> Ints:
-    """Return the time since which each subscription life's connection was silent, or FOREVER if it never was."""
+    """Return, for each life of a subscription, the time since which its connection was silent, else FOREVER.
+
+    A life is the part of a subscription on one connection.
+    """
     table = run.table("connections", ("connection", "life", "silent_since_ns"))
     since_ns = ints(table, "silent_since_ns")
     silent = since_ns >= 0
@@ -304,7 +325,7 @@ class Patterns:
     """Finds the patterns that receive a channel."""
 
     def __init__(self, patterns: Sequence[str | None]) -> None:
-        """Index ``patterns``, in which the position of a pattern is its code."""
+        """Index ``patterns``. The code of a pattern is its position in the list."""
         self._code = {pattern: number for number, pattern in enumerate(patterns) if pattern is not None}
 
     def matching(self, channel: str) -> list[int]:

@@ -14,8 +14,8 @@ _UNMADE = "unmade"
 def request_rows(table: pa.Table) -> Ints:
     """Return the index of one row for each publish request, ordered by publisher and request.
 
-    One answer covers a whole request, so each of its rows has the request's times. Only the row of an event that was
-    never made lacks them, and is returned only if the request has no other event.
+    The service answers a request as a whole, so all rows of a request have the same times. The exception is the row of
+    an event that the generator failed to make, which has no times. It is returned only if the request has no other row.
     """
     key = (ints(table, "publisher") << 32) | ints(table, "batch")
     code, statuses = codes(table, "status")
@@ -23,7 +23,7 @@ def request_rows(table: pa.Table) -> Ints:
         _, first = np.unique(key, return_index=True)
         return np.asarray(first, dtype=np.int64)
     made = code != statuses.index(_UNMADE)
-    # `np.unique` returns the first row of each key, so put the rows of events that were made first.
+    # `np.unique` returns the first row of each key. So put unmade events last, to find a made event where there is one.
     order = np.concatenate((np.flatnonzero(made), np.flatnonzero(~made)))
     _, first = np.unique(key[order], return_index=True)
     return np.asarray(order[first], dtype=np.int64)

@@ -12,7 +12,7 @@ Numbers = npt.NDArray[Any]
 #: An array, or its place in the file: offset, length and type.
 Kept = Numbers | tuple[int, int, np.dtype[Any]]
 _KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
-#: Default for the number of bytes that a room keeps in memory.
+#: Default for the number of bytes that a `Room` keeps in memory before it writes arrays to its file.
 KEPT_BYTES = 1_200_000_000
 
 
@@ -32,7 +32,7 @@ class Room:
     """
 
     def __init__(self, kept_bytes: int | None = None) -> None:
-        """Create an empty room that keeps up to ``kept_bytes`` in memory, by default `KEPT_BYTES`."""
+        """Create an empty store that keeps up to ``kept_bytes`` in memory, by default `KEPT_BYTES`."""
         self._left = KEPT_BYTES if kept_bytes is None else kept_bytes
         self._file: BinaryIO | None = None
         self._end = 0
@@ -69,7 +69,7 @@ class Room:
         return values
 
     def put_all(self, arrays: Mapping[str, Numbers]) -> dict[str, Kept]:
-        """Keep integers by name, each array in the smallest type that holds it."""
+        """Keep arrays of integers by name, each in the smallest integer type that holds its values."""
         return {name: self.put(narrow(values)) for name, values in arrays.items()}
 
     def get_all(self, kept: Mapping[str, Kept]) -> dict[str, npt.NDArray[np.int64]]:

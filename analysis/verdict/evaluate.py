@@ -30,8 +30,8 @@ class Result:
     value: float | None
     low: float | None
     high: float | None
-    #: Distance of the value from the threshold, as a share of the threshold, positive if the value is better; None if
-    #: such a share has no meaning.
+    #: Distance of the value from the threshold as a share of the threshold, positive if the value is better than the
+    #: threshold. None if the share is undefined.
     margin: float | None
     reason: str
     #: The window that decided the result, in seconds into the measurement, or None for the whole measurement.

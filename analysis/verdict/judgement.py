@@ -55,12 +55,12 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
         for worker in health.workers:
             signs += _worker(health, worker, window)
         findings += in_causal_order(causes, signs)
-    # Invalid findings come first. The sort is stable, so each severity stays in causal order.
+    # Invalid findings come first. The sort is stable, so within each severity, causes stay before their effects.
     return Judgement(tuple(sorted(findings, key=lambda finding: finding.severity != "invalid")))
 
 
 def _failures(run: Run) -> Iterator[Finding]:
-    """Yield findings on failures that are not the service's fault: of user code, of network access, of the harness."""
+    """Yield findings on failures that are not the service's fault but that of user code, the network or the harness."""
     for entry in (run.manifest, *run.manifest["workers"]):
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
@@ -220,12 +220,12 @@ def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Findin
 
 
 def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
-    """Yield findings on figures that are uncertain because messages share a kernel stamp."""
+    """Yield findings on figures that are uncertain because messages share a kernel timestamp."""
     delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
     if delivery["uncertain_arrivals"] is None:
-        # Records of format 2 do not say how exact each arrival is.
+        # Records of format 2 do not say how exact each arrival is. Use the share of shared timestamps instead.
         if shared is not None and shared > LIMITS.stamps_shared:
             yield Finding(
                 "degraded",
@@ -237,7 +237,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
         return
     if not headline["low"] or not headline["p99"]:
         return
-    # The clocks' error is reported separately, by `_clock`.
+    # Leave out the clocks' error (`error_ns`), which `_clock` reports.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
         if network.came_at_once(summary, doubt_ns):
@@ -247,7 +247,8 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
             )
         whose = f"of {text.ratio(shared)} of deliveries"
         if not shared:
-            # `shared` leaves out slow clients. If it is zero, only their deliveries can be uncertain.
+            # `shared` leaves out the scenario's slow clients. If it is zero, only deliveries to slow clients can have
+            # uncertain arrival times.
             whose = "of deliveries to clients that read slowly by `slow`"
             advice = "lower the share of slow clients, or use a percentile that does not depend on their deliveries"
         yield Finding(
@@ -295,7 +296,7 @@ def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Health:
-    """The health rows that overlap the window, and the workers that finished."""
+    """The health samples that overlap the measurement window, and the numbers of the workers that finished."""
 
     columns: dict[str, Ints]
     workers: list[int]

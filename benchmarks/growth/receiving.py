@@ -1,4 +1,7 @@
-"""The receiving axes: the total rate of deliveries stays the same, and the idle cost of the process is subtracted."""
+"""Measure the cost of receiving as one dimension (axis) grows, such as connections, at a constant total rate.
+
+The CPU time that the idle process takes is subtracted.
+"""
 
 import multiprocessing
 import tempfile
@@ -88,9 +91,10 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
 
 
 def _idle(receiver: Receiver) -> float:
-    """Return the share of a core that a receiver uses while nothing arrives; call it after deliveries have arrived.
+    """Return the share of a core that a receiver uses while nothing arrives.
 
-    The first flush of deliveries imports modules. Before it, this time would be measured as idle cost.
+    Call this only after deliveries have arrived: their first flush to disk imports modules, and the time for that must
+    not count as idle cost.
     """
     time.sleep(WARMUP_S)
     receiver.settled_cpu_s()
@@ -177,7 +181,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         numbers = range(sent, sent + BATCH)
         events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        # The declared type also allows bytes; `stamped` returns texts here, since each event contains its stamp.
+        # The declared type of `stamped` also allows other events, but events that contain their stamp are texts.
         texts = cast(Sequence[str], events)
         message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)

@@ -141,7 +141,10 @@ class Subscriber:
         self._protocol.send_text(json.dumps(message).encode())
 
     def _prepare(self, number: str) -> None:
-        """Make the bytes of a frame around its stamp; frames have the same length for every subscription id."""
+        """Make the bytes before and after the stamp of a frame, for each payload.
+
+        All frames with a payload have the same length, whatever the subscription's id.
+        """
         event = f'{{\\"{STAMP_KEY}\\":[{TOKEN},1,'
         head = f'{{"id":"{number}","type":"data","event":"{event}'.encode()
         for payload in PAYLOADS:
@@ -161,7 +164,7 @@ def stamp_text(sequence: int, at_ns: int) -> bytes:
 def serve(
     pipe: Connection, subscribers: int, authority: Path | None, service: type[Subscriber] = Subscriber
 ) -> None:
-    """Serve the subscribers in their protocol, ``service``; the pipe controls the sender.
+    """Serve the subscribers with the protocol class ``service``, as the messages on ``pipe`` demand.
 
     Writes the port to the pipe. When all have subscribed, writes the number of bytes sent to them so far. Then executes
     each :class:`Order` that arrives on the pipe and writes its :class:`Sent`, until None arrives. If ``authority`` is a

@@ -34,7 +34,7 @@ _NO_HEARTBEAT_MS = 3_600_000
 
 
 def _event(payload: Payload, size: int) -> tuple[bytes, bytes]:
-    """Return the parts of an event before and after the numbers of its stamp; the whole event has ``size`` bytes."""
+    """Return the parts of an event before and after the numbers in its stamp. The whole event has ``size`` bytes."""
     before, after = f'{{"{STAMP_KEY}":[{TOKEN},1,'.encode(), b"]%b}"
     room = size - len(before) - len(stamp_text(0, 0)) - len(after % b"")
     return before, after % payload.members(room, in_string=False)
@@ -69,7 +69,7 @@ class MqttSubscriber(Subscriber):
         if kind == 8:
             place = 2
             if self._v5:
-                # Properties are shorter than 128 bytes, so their length is one byte.
+                # The packet's MQTT 5 properties are shorter than 128 bytes, so their length field is one byte.
                 place += 1 + body[2]
             topic = body[place + 2 : place + 2 + int.from_bytes(body[place : place + 2], "big")]
             self._prepare_topic(topic)
@@ -124,7 +124,7 @@ class NatsSubscriber(Subscriber):
         return b"".join(map(self._answered, lines))
 
     def _answered(self, line: bytes) -> bytes:
-        """Answer CONNECT, SUB and PING, the first two only in verbose mode."""
+        """Answer a line of the NATS protocol: PING always, CONNECT and SUB only in verbose mode."""
         word, _, rest = line.partition(b" ")
         if word == b"CONNECT":
             self._verbose = bool(json.loads(rest).get("verbose"))
@@ -183,7 +183,7 @@ class SocketIoSubscriber(Subscriber):
     title = "Socket.IO"
 
     def answered(self, text: str) -> None:
-        """Accept the namespace and a `subscribe` event."""
+        """Answer a Socket.IO packet: accept a connect to the namespace (40), and a `subscribe` event (42)."""
         if text.startswith("40"):
             self.say('40{"sid":"bench"}')
         elif text.startswith("42"):

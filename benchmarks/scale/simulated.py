@@ -40,9 +40,10 @@ STATISTICS_S = 3.0
 class Seen:
     """The observations of all workers of a run about their master: pings, late messages, and errors."""
 
-    #: (time of the answer, time from sending the ping until the master read it), in ns. All processes share one clock.
+    #: (time at which the answer came, time from sending the ping until the master read the ping), in ns. All processes
+    #: use the clock of one machine.
     pings: list[tuple[int, int]] = field(default_factory=list)
-    #: Delay (ns) of the master's messages RAMP, GO and FINISH, by name: the longest of all workers.
+    #: By message name (RAMP, GO and FINISH): the longest delay (ns) with which any worker got the master's message.
     late: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
@@ -62,11 +63,11 @@ class Fleet:
         self._due: list[tuple[float, int, Callable[[], float | None]]] = []
         self._number = 0
         self.timeline: Go | None = None
-        #: Wall-clock times (ns) at which the last claim was sent, and at which the last worker reported its clients
-        #: ready.
+        #: Wall-clock times (ns): when the last worker claimed its clients (`claimed_ns`), and when the last worker
+        #: reported that its clients are ready (`ready_ns`).
         self.claimed_ns = self.ready_ns = 0
-        #: Number of deliveries that each worker records in each second from now on. `histogram` is the encoded
-        #: histogram of their latencies.
+        #: Number of deliveries that each worker records per second from now on. `histogram` encodes the latencies of
+        #: these deliveries.
         self.deliveries = 0
         self.histogram: str | None = None
         self.begun_s = time.monotonic()

@@ -1,6 +1,7 @@
-"""The messages of *real payload* rows: JSON of mixed members, the same in every run and for every tool.
+"""The messages for the table rows called *real payload*: JSON objects, the same in every run and for every tool.
 
-A message and its stamp together have about as many bytes as an event of the *own padding* rows.
+The objects have members of mixed types. A message and its stamp together have about as many bytes as an event in the
+*own padding* rows, where the harness pads its events itself.
 """
 
 import json

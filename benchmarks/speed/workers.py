@@ -3,7 +3,7 @@
 Each receiver has its own sender in C, which fills writes of 64 KB with as many frames as fit; nearly all CPU time of a
 sender is the kernel's. Two native receivers and their senders need more than two cores. So on fewer than four cores,
 native receivers are compared by frames per CPU-second. On four or more cores they are also compared by frames per
-second, and with more than two worker processes, as long as each has two cores for itself and its sender. The table
+second. There are also rows with more than two workers if each worker and its sender have a core each. The table
 shows the CPU time of receivers, senders and other processes.
 
 A receiver that may use two cores uses slightly more than one, because a separate thread writes the record. Two
@@ -33,7 +33,7 @@ CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
 #: Cores for each process and its sender.
 CORES_EACH = 2
-#: Time (s) after which the buffers are full and the measurement begins.
+#: Seconds of sending before the measurement begins: by then all socket buffers are full.
 LEAD_S = 1.0
 #: The most cores that other processes may use; if they use more, frames per second of wall time are not comparable.
 OTHERS = 0.1
@@ -81,7 +81,10 @@ def run(options: Options) -> Section:
 
 
 def _counts(cores: int) -> list[int]:
-    """Return the numbers of processes to compare: one, two, and more if there are two cores for each and its sender."""
+    """Return the numbers of processes to compare: 1 and 2, and larger ones if there are two cores for each process.
+
+    Each process needs a core for itself and one for its sender.
+    """
     return [
         1,
         *(count for count in (2, 4, 8, 16) if count <= cores and (count == 2 or CORES_EACH * count <= cores)),
@@ -96,7 +99,7 @@ _Figures = dict[str, list["_Figure"]]
 
 
 def _compare(options: Options, section: Section, path: str, receiver: Receiver, payload: Payload) -> _Figures:
-    """Measure one, two and more processes of a receiver, and add their rows and figures to the section."""
+    """Measure a receiver in one process, in two and in more, and add a table row for each to the section."""
     cores = sorted(os.sched_getaffinity(0))
     counts = _counts(len(cores))
     figures: _Figures = {**{_named(count): [] for count in counts}, FREE: []}
@@ -108,7 +111,8 @@ def _compare(options: Options, section: Section, path: str, receiver: Receiver, 
                 stack.enter_context(running(one, CONNECTIONS, options.scratch))
                 for one in (*(replace(receiver, core=core) for core in cores[: counts[-1]]), receiver)
             )
-            # All processes stay running and receive in short turns: the machine's speed varies from minute to minute.
+            # Keep all processes running and let them receive in short turns, because the machine's speed varies from
+            # minute to minute.
             for _ in range(ROUNDS):
                 for count in counts:
                     figures[_named(count)].append(_measure(pinned[:count], options, payload))
@@ -145,7 +149,7 @@ def _ratio(figures: _Figures, figure: Callable[[list["_Figure"]], float]) -> flo
 
 
 def _measure(workers: Sequence[Running], options: Options, payload: Payload) -> _Figure:
-    # Half a second longer than the measurement, so that all senders send until its end.
+    # Let all senders send for half a second more than the measurement takes, so that none stops before its end.
     order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5, payload)
     ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
     time.sleep(LEAD_S)

@@ -10,8 +10,8 @@ from writing import anchor, code, head, prose, table
 from loadgen.config import units
 from loadgen.scenario import json_schema
 
-#: Titles of the page's parts by model, in the order of the page. A title gives the key in the scenario file that the
-#: part describes.
+#: Titles of the page's sections by the name of the pydantic model, in the order of the page. A title is the key of the
+#: scenario file that the section describes.
 _PARTS = {
     "Target": "target",
     "Login": "target.auth, clients.GROUP.login",
@@ -102,7 +102,7 @@ def _kind(value: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Describe the allowed values of a key in a few words of Markdown."""
     if "$ref" in value:
         title = titles[value["$ref"].rsplit("/", 1)[1]]
-        # If a key has several forms, name the form, such as `points` or `a mapping`.
+        # If a model's title names one of several forms, as in "… as points", show the form, else `mapping`.
         form = re.search(r" (?:as|from|in) (.+)", title)
         return f"[{form[1] if form else 'mapping'}](#{anchor(title)})"
     for choice in ("anyOf", "oneOf"):
@@ -149,7 +149,7 @@ def _yaml(value: Any) -> str:
 
 
 def _schemas() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name and the JSON Schema of each kind of quantity."""
+    """Yield the name and the JSON Schema of each kind of quantity, such as a duration, rate or share."""
     for name, value in vars(units).items():
         for extra in getattr(value, "__metadata__", ()):
             if isinstance(extra, WithJsonSchema) and extra.json_schema is not None:

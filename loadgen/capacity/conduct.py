@@ -16,7 +16,7 @@ from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
 from loadgen.resolve.loading import load
 from loadgen.scenario import ScenarioError, overrides_of
 
-#: Default bounds of a search: the scenario's own load divided by this, and multiplied by it.
+#: A search reaches by default from 1/100 of the scenario's own load to 100 times that load.
 _REACH = 100.0
 
 

@@ -32,7 +32,7 @@ class Address:
 
 
 def note(local: str) -> str:
-    """Return the end of a sentence that says how a service on this machine differs from the real one."""
+    """Return a phrase saying what runs on this machine instead of the real service; it ends a sentence."""
     return {
         "appsync-events": "our embedded server on this machine: not AWS",
         "mqtt": "a Mosquitto broker on this machine: not AWS IoT Core",

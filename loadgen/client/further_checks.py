@@ -1,7 +1,7 @@
 """Two further steps of a probe: a wildcard over several levels, and a login that must be refused.
 
-A service that fails one of them shows no error in a run: a subscription to `/chat/*` gets nothing of `/chat/a/b`, or a
-wrong login is accepted.
+A run would not show these faults. A subscription to `/chat/*` may silently miss the events of `/chat/a/b`, and a
+service may accept a wrong login.
 """
 
 import time
@@ -28,11 +28,12 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 
-#: The last segments of the channel that only a wildcard over several levels matches.
+#: Appended to a channel of fewer than three segments, to make one that only a wildcard over several levels matches.
 _SEGMENT: Final = "loadgen-probe"
 _DEEPER: Final = "deep"
 _PUBLISH_INTERVAL_S: Final = 0.25
-#: Time to wait for the deep channel's events once the shallow channel's events have begun to arrive.
+#: Seconds to wait for events of the deep channel (two levels below the wildcard), once events of the shallow channel
+#: (one level below) have begun to arrive.
 _PATIENCE_S: Final = 3.0
 #: Made-up credentials that belong to no user. The check never sends an altered copy of the user's own secret.
 _MADE_UP: Final = "loadgen-probe-wrong-login"
@@ -163,7 +164,10 @@ class DeepWildcard:
 
 @dataclass(frozen=True, slots=True)
 class WrongLogin:
-    """Checks that the target refuses the made-up login of ``service``; skipped without a service (see ``why_not``)."""
+    """Checks that the target refuses ``service``, whose login is made up.
+
+    Without a service the check is skipped, and ``why_not`` gives the reason.
+    """
 
     service: Service | None
     why_not: str = ""
@@ -196,7 +200,7 @@ class WrongLogin:
         seen = [_refusal_of(self.service, channel, dialer, frames)]
         if over_http:
             seen.append(_http_refusal_of(self.service, channel, dialer, frames))
-        # Give only the names of the errors, since their texts say the same again.
+        # Give only the errors' names, since their messages repeat that the login was refused.
         return f"refused: {', '.join(dict.fromkeys(reason.partition(': ')[0] for reason in seen))}"
 
 

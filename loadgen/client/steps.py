@@ -10,8 +10,8 @@ from loadgen.measure.clock import now_ns
 class Step:
     """The result of one step.
 
-    ``ok`` is None if the step was not tried: because an earlier one failed, or for the reason in ``detail``. ``advice``
-    says how to fix a failure.
+    ``ok`` is None if the step was not tried. The cause is then the failure of an earlier step, or the reason in
+    ``detail``. ``advice`` says how to fix a failure.
     """
 
     name: str

@@ -74,7 +74,7 @@ class Listener:
 
     @property
     def deviations(self) -> list[str]:
-        """Deviations of the service from its protocol, each once."""
+        """Ways in which the service deviated from its protocol, without repetitions."""
         return list(dict.fromkeys(self._client.deviations))
 
     def events(self, for_s: float | None = None) -> Iterator[Delivery]:

@@ -139,7 +139,8 @@ class _Reader:
         tag = str(node.tag)
         if tag not in _SCALARS:
             if node.style is None and tag.startswith("tag:yaml.org,2002:"):
-                return node.value  # keep a date, for example, as text; the model accepts or refuses it
+                # Keep a date, for example, as text. The pydantic model accepts or refuses it.
+                return node.value
             self._refuse(node, path, f"has the tag {shown(tag)}; write plain values")
             return None
         try:

@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCertificate:
-    """Return the credential that a login describes, for the target at ``host``; asks each source once.
+    """Return the credential that a login describes, for the target at ``host``.
+
+    Secrets are obtained once at this point, so that an unusable login fails here.
 
     Raises:
         CredentialError: a secret is missing or cannot be obtained.
@@ -49,7 +51,9 @@ def _demand_common(login: "Login") -> None:
 
 
 def credential(login: "Login", http_host: str) -> Credential:
-    """Return the credential that a login describes, for the Event API at ``http_host``; asks each source once.
+    """Return the credential that a login describes, for the Event API at ``http_host``.
+
+    Keys and tokens are fetched once at this point, so that an unusable login fails here.
 
     Raises:
         CredentialError: a secret is missing or cannot be obtained.
@@ -106,7 +110,10 @@ def _iam(login: "Login", http_host: str) -> Credential:
 
 
 class _Latest:
-    """AWS credentials that stay in use if renewal fails, so that the record shows how the service answers them."""
+    """AWS credentials, renewed when needed. If renewal fails, the old ones stay in use.
+
+    The run's record then shows how the service answers expired credentials.
+    """
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials

@@ -34,7 +34,10 @@ class TableWriter:
         self._count = 0
 
     def add(self, lines: Sequence[int], cells: Sequence[Sequence[str]]) -> None:
-        """Add rows by their line numbers and each column's JSON texts; raises OSError if the disk is full."""
+        """Add rows; raises OSError if the disk is full.
+
+        ``lines`` holds the rows' line numbers in the source file, and ``cells`` the JSON texts of each column.
+        """
         arrays = [
             pa.array(lines, type=pa.int64()),
             *(pa.array(each, type=pa.large_string()) for each in cells),
@@ -56,7 +59,7 @@ class TableWriter:
         self._file.close()
 
     def _write(self, least: int) -> None:
-        """Write waiting rows in batches of up to `_BATCH` rows, as long as at least ``least`` rows are waiting."""
+        """While at least ``least`` rows are waiting, write a batch of up to `_BATCH` of them."""
         whole = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
         begin = 0
         while whole.num_rows - begin >= least:
@@ -142,7 +145,7 @@ class Table:
         return found
 
     def lines(self, begin: int, end: int) -> list[int]:
-        """Return the numbers of the data file's lines in which rows begin, for the same rows as :meth:`texts`."""
+        """Return the numbers of the lines in the data file where the rows begin, for the same rows as :meth:`texts`."""
         found: list[int] = self._part(_LINES, begin, end)
         return found
 
@@ -152,11 +155,11 @@ class Table:
         return list(part.to_pylist())
 
     def longest(self, column: str) -> int:
-        """Return the length, in characters, of a column's longest value: of a string, or of another value's JSON."""
+        """Return the length in characters of a column's longest value; a value that is no string counts as its JSON."""
         import pyarrow.compute as pc
 
         lengths = [pc.max(pc.utf8_length(each)).as_py() for each in self._chunks(column)]
-        # The lengths are those of JSON texts: subtract the two quotes; escaped characters count more than once.
+        # The lengths are those of JSON texts. Subtract a string's two quotes. Escaped characters count more than once.
         return max(0, max(lengths, default=2) - 2)
 
     def distinct(self, column: str) -> bool:

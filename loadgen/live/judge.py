@@ -42,7 +42,7 @@ class Observed(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict so far, with reasons; ``kind`` is valid, degraded or invalid, or None before any measurement."""
+    """The verdict so far and its reasons. ``kind`` is valid, degraded or invalid, or None before the measurement."""
 
     kind: str | None
     reasons: tuple[str, ...]
@@ -59,12 +59,12 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
-        #: In the previous second: CPU time as a share of what is allowed, and longest lag of the event loop (ns).
+        #: Values of the previous second: CPU time as a share of the limit, and longest lag of the event loop (ns).
         self.before = (0.0, 0)
 
 
 class Judge:
-    """Collects the figures from which the verdict and the gates are decided, from the workers' reports."""
+    """Collects from the workers' reports the figures that decide the verdict and the gates."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
@@ -75,7 +75,7 @@ class Judge:
         self._queue = histograms.new_histogram()
         #: True if the generator caused, or may have caused, a receive-queue delay above the limit.
         self._reads_too_slowly = False
-        #: Histograms of further distributions that gates use, by their tag in the run's record.
+        #: Histograms of further distributions that gates use, by the tag of the distribution in the run's record.
         self._asked: dict[str, HdrHistogram] = {
             tag: histograms.new_histogram()
             for distribution, tag in (
@@ -99,7 +99,7 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
-        # Without a health row the worker may have stood still, so assume slow reads in this second.
+        # A second without a health report: the worker may have stood still, so assume that it read slowly.
         self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]
@@ -152,7 +152,7 @@ class Judge:
         )
 
     def _throttling(self, invalid: list[str], degraded: list[str]) -> None:
-        """Add a reason for each CPU quota that stops workers, once for all workers that share it."""
+        """Add a reason for each CPU quota that stopped workers. Workers in one cgroup share a quota and one reason."""
         seen: set[int] = set()
         for number, known in self._workers.items():
             if known.worst_held_ns < LIMITS.throttled_ns or known.cgroup in seen:
@@ -192,13 +192,17 @@ class Judge:
             )
 
     def _queue_p99_ns(self) -> int:
-        """Return the p99 of the receive-queue delay in ns; exact only if it is above the limit."""
+        """Return the p99 (ns) of the time that deliveries waited in the receive queue; exact only above the limit.
+
+        For seconds without a wait above the limit, only the deliveries are counted. Their waits count as shorter than
+        all others, and the result is 0 if the p99 is one of them.
+        """
         total = self._quick + self._queue.total_count
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:
             return 0
-        # `_queue` leaves out the shorter delays, which are only counted (`_quick`), so the rank of the p99 in `_queue`
-        # is lower by that count.
+        # `_queue` leaves out the deliveries of seconds without a long wait, which `_quick` counts. So the rank of the
+        # p99 in `_queue` is lower by that count.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from loadgen.exits import ExitCode
 
 _SUMMARY: Final = "summary.json"
 _REPORT: Final = "report.html"
-#: Larger files are neither read nor served.
+#: Files larger than these limits are neither read nor served.
 _SUMMARY_MAX_BYTES: Final = 64 * 1024 * 1024
 _REPORT_MAX_BYTES: Final = 64 * 1024 * 1024
 _HOLDS: Final = {"passed": True, "failed": False}
@@ -28,14 +28,14 @@ class Outcome:
 
     folder: Path
     code: ExitCode
-    #: 'good', 'warning' or 'bad': see `analysis.text.verdict`.
+    #: Kind of the verdict: 'good', 'warning' or 'bad' (see `analysis.text.verdict`).
     kind: str
     sentence: str
     #: The verdict on the generator (valid, degraded, invalid) and its reasons, or None without a summary.
     judged: tuple[str, tuple[str, ...]] | None = None
-    #: Gates as `judge.Judge.gates` gives them, with their final values.
+    #: Gates in the form that `judge.Judge.gates` returns, with their final values.
     gates: tuple[Mapping[str, Any], ...] = ()
-    #: Expected, delivered and lost deliveries by the ledger, or None if there is none.
+    #: The ledger's numbers of expected, delivered and lost deliveries, or None without a ledger.
     ledger: Mapping[str, int] | None = None
 
     @classmethod

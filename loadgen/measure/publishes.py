@@ -21,8 +21,9 @@ from loadgen.measure.rows import EventRow
 
 Values = npt.NDArray[np.int64]
 
-#: Columns of a run of events, in order; all int64. `sequence` is the first event's, `count` the number of events, and
-#: `sizes_at` the index of the first event's size in the list of all sizes.
+#: Columns of a row, in order; all int64. A row describes consecutive events with the same outcome: `sequence` is the
+#: first event's number, `count` the number of events, and `sizes_at` the index of the first event's size in the list of
+#: all sizes.
 COLUMNS: Final = (
     "publisher",
     "sequence",
@@ -50,12 +51,13 @@ _AT: Final = {name: index for index, name in enumerate(COLUMNS)}
 _RUN: Final = struct.Struct(f"={len(COLUMNS)}q")
 _NOTHING: Final[Mapping[int, str]] = {}
 
-#: Appends a run of events; takes the columns of `EventRow`, but a list of sizes instead of one size.
+#: Appends consecutive events that differ only in number and size. The arguments are the columns of `EventRow`, with a
+#: list of sizes instead of one size.
 Add = Callable[..., None]
 
 
 class _Part:
-    """The runs of events since the last `PublishBuffer.take`."""
+    """The series of events recorded since the last `PublishBuffer.take`."""
 
     __slots__ = ("rows", "sizes", "texts")
 
@@ -68,7 +70,7 @@ class _Part:
 
 
 class PublishBuffer:
-    """Runs of events in memory, until the record is written."""
+    """Keeps published events in memory until the record is written: one row for consecutive events of equal outcome."""
 
     def __init__(self) -> None:
         self._part = _Part()
@@ -121,8 +123,8 @@ class PublishBuffer:
             NONE if cause_sequence is None else cause_sequence,
             NONE if cause_subscription is None else cause_subscription,
         )
-        # Append the row after its sizes: if an interrupt comes between the two, some sizes are unused but every row is
-        # complete.
+        # Append the row's sizes first. If an interrupt comes before the row is appended, some sizes are unused, but no
+        # row lacks its sizes.
         part.sizes.extend(array("q", sizes))
         part.rows += row
 
@@ -133,7 +135,7 @@ class PublishBuffer:
 
 
 def buffer() -> "native.PublishRows | PublishBuffer":
-    """Return a new buffer, which is the native one if `loadgen.native` was built."""
+    """Return a new buffer: one in C if `loadgen.native` was built, else one in Python."""
     return native.PublishRows() if native.available else PublishBuffer()
 
 
@@ -155,10 +157,11 @@ def record(
     remote_address: str | None = None,
     cause: tuple[int, int, int] | None = None,
 ) -> int:
-    """Add the events of a request to a buffer, as few runs of events as possible; return how many the service refused.
+    """Add the events of a request to a buffer; return how many of them the service refused.
 
-    ``add`` is the buffer's method `add`. ``refused`` has the reason for each refused event, by its position in the
-    request. The numbers in ``sequences`` ascend, with gaps where an event was not made.
+    Consecutive events with the same outcome are added by one call of ``add``, the buffer's method. ``refused`` has the
+    reason for each refused event, by its position in the request. The numbers in ``sequences`` ascend, with gaps where
+    an event was not made.
     """
     if not sizes:
         return 0
@@ -185,9 +188,9 @@ def record(
 def _runs(
     sequences: Sequence[int], count: int, refused: Mapping[int, str]
 ) -> Iterator[tuple[int, int, str | None]]:
-    """Yield (begin, end, reason) of each run of events with consecutive numbers and the same reason for refusal.
+    """Yield (begin, end, reason) for each series of events with consecutive numbers and the same reason for refusal.
 
-    ``reason`` is None for events that were not refused.
+    The reason is None for events that were not refused.
     """
     begin = 0
     for end in range(1, count + 1):
@@ -202,7 +205,7 @@ def _runs(
 
 
 class Events:
-    """Events of publishes, as columns of integers or of text indices; a missing value is `NONE`, or -1 as an index."""
+    """Published events, as columns of integers or of indices of texts. A missing value is `NONE`, or -1 as an index."""
 
     def __init__(self, rows: bytes | bytearray, sizes: bytes | memoryview, texts: Sequence[str]) -> None:
         """Parse the rows, sizes and texts that `PublishBuffer.take` returned."""
@@ -258,9 +261,9 @@ class Events:
 
     @property
     def runs(self) -> tuple[Mapping[str, Values], Values]:
-        """The columns, with one value for each group of consecutive events, and the number of events in each group.
+        """The pair (columns by name, number of events in each group); each column has one value per group.
 
-        The events of a group have equal values, except for their sequence numbers and sizes.
+        A group is a series of consecutive events with equal values, except for their sequence numbers and sizes.
         """
         return {name: self._runs[at] for name, at in _AT.items()}, self._counts
 
@@ -270,10 +273,10 @@ class Events:
         return int(self._counts[self._runs[_AT["sent_ns"]] != NONE].sum())
 
     def own_lateness_ns(self, since_ns: int | None = None) -> tuple[Values, Values]:
-        """Return the lateness (ns) that the generator caused, for each run of events, and the number of events in each.
+        """Return (lateness in ns that the generator caused, number of events), with one value of each per row.
 
-        Runs of events are left out if they were not sent, have no `slot_ns` (see `EventRow`), or were due before
-        ``since_ns``.
+        A row stands for consecutive events with the same outcome. Rows are left out if their events were not sent,
+        have no `slot_ns` (see `EventRow`), or were due before ``since_ns``.
         """
         slot_ns, sent_ns, wait_ns = (
             self._runs[_AT[name]] for name in ("slot_ns", "sent_ns", "connection_wait_ns")
@@ -341,7 +344,7 @@ class Events:
 
     @cached_property
     def _within(self) -> Values:
-        """The position of each event in its run of events, from 0."""
+        """The position, from 0, of each event in its row's series of consecutive events."""
         starts = np.cumsum(self._counts) - self._counts
         within: Values = np.arange(self._count, dtype=np.int64) - np.repeat(starts, self._counts)
         return within
@@ -349,7 +352,7 @@ class Events:
     @cached_property
     def _by_place(self) -> npt.NDArray[Any]:
         by_place = np.empty(len(self._texts) + 1, dtype=object)
-        # The last element stays None; index -1 selects it.
+        # The last element stays None. The index -1, which stands for None, selects it.
         by_place[:-1] = self._texts
         return by_place
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 class EventRow(NamedTuple):
     """One row of the record's events table, without the worker column; see results/README.md.
 
-    ``slot_ns`` is the time at which the event was due and its client had a free slot for a publish request.
+    ``slot_ns`` is the time from which the event could be sent: it was due, and the client had a free slot for a publish
+    request.
     """
 
     publisher: int
@@ -79,7 +80,7 @@ class ConnectionRow(NamedTuple):
     silent_since_ns: int | None = None
     #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused or the reason is unknown.
     refusal: str | None = None
-    #: Outcome of the session that the client keeps over reconnects, or None if it keeps none.
+    #: What became of the client's session in this connect, such as `resumed` or `lost`; None if it keeps no session.
     session: str | None = None
 
 

@@ -42,8 +42,8 @@ typedef struct {
     Subscription *table;
     size_t size, used; /* size of the table, a power of two; number of entries in use */
     const JsonPath *path; /* path to the stamp; equal paths share one object */
-    uint64_t next;        /* number of the known event that the connection will probably receive next */
-    PublishLane *lane;    /* an owned reference, or NULL; gets all messages that are not deliveries */
+    uint64_t next;        /* number of the event in `known.h` that the connection will probably receive next */
+    PublishLane *lane;    /* gets all messages that are not deliveries; an owned reference, or NULL if there is none */
 } DeliveryFastPath;
 
 /* Returns the 64-bit FNV-1a hash (draft-eastlake-fnv) of an id. */
@@ -74,7 +74,7 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
     return entry->length != FREE ? entry : NULL;
 }
 
-/* If the text continues with the literal, skips it and evaluates to 1; else evaluates to 0. */
+/* If the text at `at` continues with the string literal, moves `at` behind it and evaluates to 1, else to 0. */
 #define GOES_ON(literal) \
     ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
          ? (at += sizeof(literal) - 1, 1) \
@@ -83,15 +83,15 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
 typedef enum { TYPE = 1, ID = 2, EVENT = 4, OTHER = 8 } Member;
 #define ALL (TYPE | ID | EVENT)
 
-/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the
-   member's value; for `id` and `event`, the position after the value's opening quote; for `type`, the position after
-   the value. Returns NULL if the member cannot be read. */
+/* Reads the name of a JSON member that is not written exactly as the service usually writes it. For `id` and `event`,
+   returns the position after the opening quote of the member's value; for `type`, the position after the value; for any
+   other member, the position of the value. Returns NULL if the member cannot be read. */
 static const unsigned char *name_of(const unsigned char *at, const unsigned char *end, Member *member) {
     if (at == end || *at++ != '"') return NULL;
     const unsigned char *name = at;
     int escaped = 0;
     at = json_string(at, end, &escaped);
-    /* An escaped name may equal one of the known names. */
+    /* Decline a name with escapes, because it may stand for one of the known names. */
     if (at == NULL || escaped) return NULL;
     size_t length = (size_t)(at - name) - 1;
     at = json_space(at, end);
@@ -128,7 +128,7 @@ static int deliveries_take(
         } else if ((at = name_of(json_space(at, end), end, &member)) == NULL) {
             return 0;
         }
-        /* Only the Python path knows which of two members of the same name counts. */
+        /* Leave a message with two members of the same name to the Python path, which knows which one is valid. */
         if (seen & member & ALL) return 0;
         seen |= member;
         if (member == ID) {
@@ -245,7 +245,7 @@ static int grow(DeliveryFastPath *self) {
     return 0;
 }
 
-/* Adds a subscription, or replaces the number of the subscription with the same id. Returns -1 if out of memory. */
+/* Adds a subscription. If its id is known already, only replaces the number. Returns -1 if out of memory. */
 static int enter(DeliveryFastPath *self, const char *id, size_t length, int64_t number) {
     Subscription *place = &self->first;
     if (place->length != FREE && !is(place, id, length)) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stores a copy of the data as the rest, for the next read; returns -1 if out of memory. */
+/* Stores a copy of an incomplete message in `*rest` until the next read; returns -1 if out of memory. */
 static int keep(Rest **rest, const unsigned char *data, size_t size, const Times *times) {
     if (*rest == NULL || (*rest)->capacity < size) {
         /* Many small parts may follow, so allocate half as much again as needed now. */

@@ -1,5 +1,5 @@
-/* The loop of the receive thread: waits with epoll, and calls recvmsg once per readable socket, with the kernel's
-   timestamp. */
+/* The loop of the receive thread. It waits with epoll, then reads each readable socket with one recvmsg, which also
+   returns the kernel's timestamp. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -19,11 +19,11 @@
 #define TIMESTAMPNS 35
 /* A wait that returns within this time counts as a poll without waiting: see `receive`. */
 #define AT_ONCE_NS 20000
-/* After this many rounds in which no reported socket could be read, the thread sleeps between rounds. With its
-   real-time priority it would otherwise keep all other threads off a core. */
+/* After this many rounds in which epoll reported sockets but none could be read, the thread sleeps between rounds.
+   Without the sleep, its real-time priority would keep all other threads off a core. */
 #define IDLE_ROUNDS 100
 
-/* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
+/* Returns the kernel's timestamp of the last TCP segment that was read, or 0 if there is none. */
 static int64_t stamp(struct msghdr *message) {
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == TIMESTAMPNS) {
@@ -46,7 +46,7 @@ static void lose(Receiver *self, int descriptor, Slot *slot) {
     need_a_look(self);
 }
 
-/* Adds the data of a read to the round, for Python to process. */
+/* Adds the data of a read to the results of this round of reads, which Python processes. */
 static void leave_to_python(
     Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered,
     const TlsOutcome *tls
@@ -63,7 +63,7 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
-/* Adds an item that makes Python send the bytes that the fast path has queued (owed.h). */
+/* Tells Python to send the bytes that the fast path has queued (owed.h), by adding an item to this round's results. */
 static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
     Item *item = item_of(self, descriptor, slot, 0);
     if (item == NULL) {
@@ -150,7 +150,7 @@ static int read_one(Receiver *self, int descriptor) {
         if (done) size = 0;
         offered = 1;
     }
-    /* This data goes to Python, so the beginning of the message must go there first. */
+    /* This data goes to Python. If it continues a message, the kept beginning of the message must go there first. */
     leave_rest_to_python(self, descriptor, slot);
     leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered, &tls);
     return 1;
@@ -172,7 +172,7 @@ static void lock_after_others(Receiver *self) {
     pthread_mutex_lock(&self->lock);
 }
 
-/* Reads each reported socket once, while there is room for items. Returns 1 if all were read. */
+/* Reads each reported socket once, until the queue for Python is full. Returns 1 if all reported sockets were read. */
 static int read_round(Receiver *self, const struct epoll_event *events, int count) {
     int some = 0;
     for (int at = 0; at < count; at++) {
@@ -184,8 +184,8 @@ static int read_round(Receiver *self, const struct epoll_event *events, int coun
         pthread_mutex_unlock(&self->lock);
     }
     if (!some && count > 0 && ++self->idle_rounds > IDLE_ROUNDS) {
-        /* The reported socket was closed before it was removed, and a duplicate of its descriptor keeps it in the epoll
-           set. */
+        /* The program closed the reported socket without removing it here, and a duplicate of its descriptor keeps it
+           in the epoll set. */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     } else if (some) {
         self->idle_rounds = 0;
@@ -224,8 +224,7 @@ void *receive(void *receiver) {
             return NULL;
         }
         int all = count >= 0 && read_round(self, events, count);
-        /* All reported sockets have been read, and the array was not full, so the poll reported every readable
-           socket. */
+        /* All reported sockets have been read. `events` was not full, so the poll reported every readable socket. */
         if (all && count < AT_ONCE) self->polled_ns = begun_ns;
         hand_over_round(self, 0);
         begun_ns = clock_ns();

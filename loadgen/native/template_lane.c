@@ -1,4 +1,4 @@
-/* The lane of a connection to a service that a protocol file describes: takes deliveries that match a template.
+/* The C reader (lane) for a service that a protocol file describes. It records deliveries that match a template.
 
    It takes a message or a line only if `loadgen.protocol.generic.receiving` would record exactly the same row for it.
    Matching never backtracks: a message that might match only in another way is left to Python. */
@@ -19,7 +19,8 @@ typedef struct {
     int64_t only;
 } TemplateFastPath;
 
-/* Sets the number of the subscription with this name; returns 0 if Python must decide. */
+/* Sets the number of the subscription with this name. Returns 0 if the name is unknown here; Python then processes the
+   message. */
 static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     const Name *found = names_find(&lane->names, name, length);
     if (found == NULL || !found->known) return 0;
@@ -27,8 +28,8 @@ static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     return 1;
 }
 
-/* Sets the number of the subscription whose name is this integer without leading zeros; returns 0 if Python must
-   decide. */
+/* Sets the number of the subscription whose name is this integer without leading zeros. Returns 0 if there is none;
+   Python then processes the message. */
 static int number_unit(Lane *lane, int64_t number, Unit *unit) {
     unsigned char digits[20];
     size_t at = sizeof digits;
@@ -89,7 +90,7 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
                 break;
             case REST:
                 if ((next = lines ? line_end(at, end) : end) == NULL) return LANE_DECLINED;
-                /* A text frame must be UTF-8 (RFC 6455, 8.1), and no other check covers this part. */
+                /* A text frame must be UTF-8 (RFC 6455, 8.1). The skipped text is not checked anywhere else. */
                 if (lane->first == 0x81 && !text_is_utf8(at, next)) return LANE_DECLINED;
                 at = next;
                 break;
@@ -142,14 +143,14 @@ static Text match_object(Lane *lane, const Template *template, const Part *part,
         Text name = at;
         int escaped = 0;
         at = json_string(at, end, &escaped);
-        /* An escaped name may equal one of the names of the template. */
+        /* Decline a name with escapes, because it may stand for one of the template's names. */
         if (at == NULL || escaped) return NULL;
         size_t length = (size_t)(at - name) - 1;
         at = json_space(at, end);
         if (at == end || *at++ != ':') return NULL;
         at = json_space(at, end);
         if ((member = member_of(first, part->children, &likely, name, length)) != NULL) {
-            /* Only the Python path knows which of two members of the same name counts. */
+            /* Leave a message with two members of the same name to the Python path, which knows which one is valid. */
             uint64_t bit = 1ULL << (member - first);
             if (seen & bit) return NULL;
             seen |= bit;
@@ -187,7 +188,7 @@ static Text match_list(Lane *lane, const Template *template, const Part *part, T
     }
 }
 
-/* Reads an integer that is written without leading zeros, fraction and exponent, with at most 18 digits. */
+/* Reads an integer of at most 18 digits. Leading zeros, a fraction or an exponent are not accepted. */
 static Text integer_of(Text at, Text end, int64_t *value) {
     int negative = at < end && *at == '-';
     Text first = at += negative;
@@ -213,8 +214,8 @@ static Text string_of(Text at, Text end, Text *content, size_t *length) {
     return at;
 }
 
-/* Matches a value with a part of the template; whitespace before the value must have been skipped. Returns the position
-   after the value, or NULL if it does not match or if Python must decide. */
+/* Matches the value at `at` with a part of the template. The caller has skipped any whitespace before it. Returns the
+   position after the value, or NULL if the value does not match or only Python can tell. */
 static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
     Text content;
     size_t length;

@@ -37,13 +37,14 @@ Py_ssize_t tls_decrypt(
         if (got > 0) {
             total += got;
             ends_read = self->ends.input_size == 0 && self->ends.kept == NULL && !openssl.SSL_pending(self->ssl);
-            /* Another call would only find that there is nothing to read, which costs as much as decrypting a
+            /* Do not call SSL_read again: to find that there is nothing to read costs as much as decrypting a
                record. */
             if (ends_read) break;
             continue;
         }
         int kind = openssl.SSL_get_error(self->ssl, got);
-        /* The data read since the last plaintext was the beginning of a record, or a message of TLS itself. */
+        /* Input remained after the last plaintext: the beginning of a record, or a message of TLS itself. So the end of
+           the input is not the end of a plaintext record. */
         ends_read = 0;
         if (kind == SSL_ERROR_WANT_READ) break;
         self->ending = kind == SSL_ERROR_ZERO_RETURN ? TLS_CLOSED : TLS_FAILED;
@@ -93,8 +94,8 @@ static void free_session(PyObject *capsule) {
     openssl.SSL_SESSION_free(PyCapsule_GetPointer(capsule, SESSION));
 }
 
-/* Sets the session to resume. OpenSSL gets a copy, since a session cannot be resumed again after one of its connections
-   was broken off. */
+/* Sets the TLS session to resume. OpenSSL gets a copy of it: OpenSSL refuses to resume a session again after one of
+   the session's connections ended without a TLS close. */
 static int set_session(Tls *self, PyObject *capsule) {
     SSL_SESSION *session = PyCapsule_GetPointer(capsule, SESSION);
     if (session == NULL) return -1;
@@ -105,7 +106,8 @@ static int set_session(Tls *self, PyObject *capsule) {
     return set ? 0 : -1;
 }
 
-/* Sets the name or IP address that the server's certificate must have, and sends a name to the server (RFC 6066, 3). */
+/* Sets the name or IP address that the server's certificate must have. A name is also sent to the server as SNI
+   (RFC 6066, 3). */
 static int set_host(Tls *self, const char *host) {
     X509_VERIFY_PARAM *expected = openssl.SSL_get0_param(self->ssl);
     if (host[0] == '\0' || host[0] == '.') {
@@ -165,7 +167,7 @@ static void tls_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns bytes that OpenSSL has written as a Python object, and frees them; call it without the lock. */
+/* Turns output of OpenSSL into a Python bytes object, and frees the output. The caller must not hold `lock`. */
 static PyObject *taken(unsigned char *output, size_t size) {
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)output, (Py_ssize_t)size);
     free(output);
@@ -230,7 +232,7 @@ static PyObject *tls_end(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Tls *self = (Tls *)object;
     pthread_mutex_lock(&self->lock);
     forget_errors();
-    /* The result is 0 or an error, because the server's close_notify has not arrived yet. */
+    /* Send a close_notify. Ignore the result: it is 0 or an error until the server's close_notify has arrived. */
     openssl.SSL_shutdown(self->ssl);
     openssl.ERR_clear_error();
     pthread_mutex_unlock(&self->lock);

@@ -47,7 +47,7 @@ enum { TLS_OPEN, TLS_CLOSED, TLS_FAILED };
 /* The results of decrypting the ciphertext of one read, besides the plaintext. */
 typedef struct {
     char opened;    /* 1 if the data was decrypted */
-    char ends_read; /* 1 if the plaintext ends with a whole record whose last byte is the last byte of the read */
+    char ends_read; /* 1 if the last record of the plaintext ends exactly where the ciphertext of this read ends */
     char ending;
     char wrote; /* 1 if TLS has something to send */
     TlsFailure failure;
@@ -58,7 +58,8 @@ typedef struct {
 Py_ssize_t tls_decrypt(
     Tls *self, const unsigned char *data, Py_ssize_t size, unsigned char *into, Py_ssize_t room, TlsOutcome *outcome);
 
-/* Returns a new exception for a failure; if this fails, sets an exception and returns NULL. Runs Python code. */
+/* Returns a new exception object for a failure, or sets an exception and returns NULL if it cannot be created. Runs
+   Python code. */
 PyObject *tls_error(Tls *self, const TlsFailure *failure);
 
 extern PyTypeObject TlsType, TlsContextType;

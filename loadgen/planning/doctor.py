@@ -107,7 +107,7 @@ def cores(room: Room) -> Iterator[Examined]:
         )
     else:
         yield Examined("CPUs", "good", f"{text.cores(found)}, of which the embedded server takes up to one")
-    # Ask for 0 processes: `notes` then leaves out the notes on the size of a run.
+    # With 0 processes, `notes` leaves out the notes that depend on the size of a run.
     for note in notes(room, 0, embedded=False):
         yield Examined("load", "bad", note, "stop what else runs here: a run would be judged by it")
 

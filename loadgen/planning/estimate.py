@@ -18,7 +18,7 @@ from loadgen.planning.quotas import Use, uses
 from loadgen.resolve import ResolvedRun
 
 HOURS_A_MONTH = 730
-"""365 days × 24 / 12, the month of AWS's own examples."""
+"""Hours in a month as AWS's pricing examples count them: 365 days × 24 / 12."""
 FORMAT = 1
 
 
@@ -30,7 +30,7 @@ class Cost:
     usage: Usage
     bill: dict[str, Any]
     spelled_out: bool
-    """True if the scenario's seed decided the subscriptions; false if they are an average over all seeds."""
+    """True if the costs are of the subscriptions that the scenario's seed gives; false if averaged over all seeds."""
 
     @property
     def usd(self) -> float | None:
@@ -54,18 +54,18 @@ class Estimate:
     why_uncalibrated: str
     fleet: Fleet
     unpriced: str | None = None
-    """Name of the target's service if its prices and quotas are unknown, so that AppSync's are not shown for it."""
+    """Name of the target's service if its prices and quotas are unknown. The estimate then shows no costs or quotas."""
 
     @property
     def run_s(self) -> float:
-        """Duration of a run from its first connect, without the time until all subscriptions are proven ready."""
+        """Seconds of ramp, publishing and drain, without the wait until all subscriptions are proven ready."""
         phases = self.run.phases
         return (self.run.totals.ramp_ns + phases.publishing_ns + phases.drain_ns) / 1e9
 
     def binding(self, headroom: Callable[[Use], float | None]) -> tuple[Use, float] | None:
         """Return the quota with the smallest headroom and that headroom, or None if no quota has one.
 
-        ``headroom`` gives the factor by which the scenario can grow until a quota binds.
+        ``headroom`` returns the factor by which the scenario can grow until it reaches a quota, or None.
         """
         found = [(factor, use) for use in self.uses if (factor := headroom(use)) is not None]
         if not found:
@@ -135,7 +135,7 @@ class Estimate:
         }
 
     def tightest(self) -> tuple[Use, float] | None:
-        """Return the rate quota of which the largest share is used, and the ratio of quota to use."""
+        """Return the rate quota with the least headroom, and the ratio of the quota to the scenario's use of it."""
         return self.binding(lambda use: 1 / use.share if use.share and use.unit == "/s" else None)
 
 

@@ -29,7 +29,7 @@ Row = tuple[str, ...]
 
 
 def operations(estimate: Estimate) -> list[Row]:
-    """Return a row per kind of operation: its label, then number and $ of the run, of an hour and of a month."""
+    """Return a row per kind of operation: its label, then its number and its cost in $ per run, hour and month."""
     stretches = (estimate.cost.usage, estimate.hour, estimate.hour.times(HOURS_A_MONTH))
     bills = [usage.bill(estimate.prices) for usage in stretches]
     rows: list[Row] = []
@@ -106,7 +106,7 @@ def unpriced(estimate: Estimate) -> str:
 
 
 def groups(estimate: Estimate) -> Iterator[str]:
-    """Yield a sentence for each publishing group."""
+    """Yield a sentence for each publishing group: its events, and their expected subscribers and deliveries."""
     for load in estimate.cost.loads:
         reached = (
             "an unknown number of subscribers (too many channels, or it depends on values of data)"
@@ -249,7 +249,7 @@ def _pairs(numbers: Sequence[float | None], usd: Sequence[float | None]) -> list
 
 
 def _number(value: float | None) -> str:
-    """Format a number, which as an expected value need not be whole; from 100 on it is rounded to a whole number."""
+    """Format an expected number, which may have a fraction; numbers from 100 on are rounded."""
     if value is None:
         return text.UNKNOWN
     if value >= 1e9:

@@ -4,7 +4,7 @@ from loadgen.native import Lane
 
 
 class Boundary:
-    """Stops a lane (C code that reads messages) while the session holds a part of a message unseen by the lane."""
+    """Stops a lane (C code that reads messages) while the session in Python holds a part of a message."""
 
     __slots__ = ("_between", "_lane")
 
@@ -13,18 +13,21 @@ class Boundary:
         self._lane: Lane | None = None
 
     def give(self, lane: Lane) -> None:
-        """Store the native lane that :meth:`set` stops and resumes; it replaces any earlier lane."""
+        """Store the lane (the C reader) that :meth:`set` stops and resumes, in place of any earlier lane."""
         self._lane = lane
         if not self._between:
             lane.hold(True)
 
     def set(self, between: bool) -> None:
-        """Let the lane read if ``between`` is true: the session is still open and holds no part of a message."""
+        """Let the lane (the C reader) read if ``between`` is true, else stop it.
+
+        The argument is true while the session is open and holds no part of a message.
+        """
         if between is not self._between:
             self._between = between
             if self._lane is not None:
                 self._lane.hold(not between)
 
     def take_owed(self) -> bytes:
-        """Return the acknowledgements that the lane still has to send; send them before any later acknowledgement."""
+        """Return the acknowledgements that the lane (the C reader) has not sent yet. Send them before any later one."""
         return b"" if self._lane is None else self._lane.take_owed()

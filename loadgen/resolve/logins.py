@@ -66,7 +66,10 @@ def login_columns(group: Group) -> list[str]:
 
 
 def secrets_of(clients: Groups, data: Sources) -> dict[str, frozenset[str]]:
-    """Return the secret columns of each data file: those that the scenario names, and those with a login's secret."""
+    """Return the secret columns of each data file, by the file's name.
+
+    These are the columns that the scenario declares secret, and the columns from which logins take secrets.
+    """
     found = {name: set(each.secret) for name, each in data.items()}
     for _, login in logins_in(clients):
         for name in login.secret_columns:

@@ -1,4 +1,4 @@
-"""Find the group of a subscription by its number: planned ones are numbered first, then those of user classes."""
+"""Find the group of a subscription by the subscription's number."""
 
 import numpy as np
 import numpy.typing as npt

@@ -27,8 +27,8 @@ class Sized:
 def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
     """Return the payload of a group that publishes.
 
-    The sizes of messages in a file are exact except for the width of their stamps. The sizes of a distribution are
-    computed from it. The sizes of a template are measured by filling it in with the rows of its data.
+    The sizes of messages from a file are exact except for the width of the stamps. For a size distribution, the sizes
+    are computed from the distribution. A template is filled in with the rows of its data and the results are measured.
 
     Raises:
         ScenarioError: the payload depends on files, which ``tables`` lacks.
@@ -53,7 +53,7 @@ def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
 def _shares(
     made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables
 ) -> tuple[tuple[SizeShare, ...], int, int | None]:
-    """Return sizes with their shares, the largest size, and the file's number of messages (None without a file)."""
+    """Return (payload sizes with their shares, the largest size, the number of messages in the file or None)."""
     if made.file is not None:
         table = tables[table_name(group)]
         return (

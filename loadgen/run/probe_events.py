@@ -23,7 +23,7 @@ class ProbeEvents:
     def __init__(
         self, stamping: Stamping, token: int, publisher: int, run: ResolvedRun | None = None
     ) -> None:
-        """Probes contain padding if ``run`` is None or if the payloads of its events are padding."""
+        """Give probes bodies like the run's events, or padding if ``run`` is None or its events are padding."""
         self._stamping, self._token, self._publisher = stamping, token, publisher
         #: Example bodies of the run's events, by the namespace of their channel. Probes in any other namespace use the
         #: first.

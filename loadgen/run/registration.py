@@ -50,7 +50,7 @@ def introduce(runner: Any, options: Any) -> None:
 
 
 def introduction(weight: str, address: str | None) -> Hello:
-    """Return a worker's introduction; ``address`` is its own address on the route to the master."""
+    """Return the message that introduces a worker; ``address`` is the address from which it connects to the master."""
     return Hello(
         version=VERSION,
         format=FORMAT,
@@ -64,7 +64,7 @@ def introduction(weight: str, address: str | None) -> Hello:
 
 
 def refusal(hello: Hello) -> str | None:
-    """Return a sentence on why a worker cannot take part, or None if it can."""
+    """Return a sentence that says why a worker cannot take part in runs, or None if it can."""
     who = f"the worker on {clean(hello.hostname)} (pid {hello.pid})"
     if (hello.version, hello.format) != (VERSION, FORMAT):
         theirs, ours = clean(hello.version), VERSION
@@ -105,9 +105,10 @@ class Registry:
     def meet(
         self, worker_id: str, hello: Hello, running: Coordinator | None, address: str | None = None
     ) -> None:
-        """Register a worker that has introduced itself, or refuse it; tell a late one to stand by.
+        """Register a worker that has introduced itself, or refuse it.
 
-        ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
+        ``worker_id`` and ``address`` are those of its connection. ``running`` is the current run, or None; a worker
+        that comes during a run is told to stand by.
 
         Raises:
             ValueError: the worker has introduced itself already.
@@ -208,7 +209,10 @@ class Registry:
 
 
 def _own_address(host: str, port: int) -> str | None:
-    """Return this machine's address on the route to ``host``, or None; connecting a datagram socket sends nothing."""
+    """Return the address from which this machine reaches ``host``, or None if unknown.
+
+    Connecting a datagram socket makes the kernel choose the address, and sends nothing.
+    """
     try:
         for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
             with socket.socket(family, kind, proto) as probe:

@@ -1,4 +1,7 @@
-"""Choose a folder for a worker's spool (its rows on disk): the master's if they share it, else a temporary one."""
+"""Choose the folder for a worker's spool (its rows on disk).
+
+This is the spool folder of the master's run if master and worker see the same folder, else a temporary folder.
+"""
 
 import os
 import stat

@@ -1,7 +1,7 @@
 """Start Locust for `loadgen run`, with the options of its command line and no others.
 
 Plain Locust also reads `locust.conf`, `~/.locust.conf`, `[tool.locust]` of a `pyproject.toml`, and environment
-variables that begin with LOCUST_. The author of such a file, perhaps in a downloaded folder, could choose the target
+variables that begin with LOCUST_. With one of these files in a downloaded folder, its author could choose the target
 and the secrets of `loadgen run`.
 """
 
@@ -82,9 +82,10 @@ class _LeftOut(ModuleType):
 
 @contextmanager
 def _without(modules: Sequence[str], libraries: Sequence[str]) -> Iterator[None]:
-    """Import Locust without some of its ``modules`` and the ``libraries`` that only these use: saves 0.15 s of CPU.
+    """Replace some of Locust's ``modules`` by placeholders while Locust is imported. This saves 0.15 s of CPU time.
 
-    The libraries can be imported afterwards. Locust's plugins are left out too: they might use placeholders.
+    The ``libraries`` that only these modules use are replaced too, but can be imported afterwards. Locust's plugins are
+    not imported, because they might use placeholders.
     """
     libraries = [name for name in libraries if name not in sys.modules]
     for name in (*modules, *libraries):
@@ -110,9 +111,9 @@ def _parse_known_args(self: Any, args: Any = None, namespace: Any = None, **_: A
 
 
 def _load(path: str) -> tuple[dict[str, Any], list[Any]]:
-    """Load a locustfile of the harness; return its user classes by name and its shapes, as Locust's function does.
+    """Load a locustfile of the harness; return its user classes by name and its shapes.
 
-    Locust's function would put the working directory first on `sys.path` and leave it there.
+    This replaces a function of Locust that would put the working directory first on `sys.path` and leave it there.
     """
     from locust.util.load_locustfile import is_shape_class, is_user_class
 

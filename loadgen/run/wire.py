@@ -35,7 +35,7 @@ from loadgen.run.threads import start_native_thread
 #: Maximum frame sizes. libzmq drops a connection that announces a larger frame before it allocates memory for it.
 FROM_WORKER_BYTES: Final = 2 << 20
 FROM_MASTER_BYTES: Final = 64 << 20
-#: Maximum number of a worker's messages that wait to be read; while more would wait, the connection is paused.
+#: Maximum number of a worker's messages in the receive queue. While the queue is full, ZeroMQ pauses the connection.
 _WAITING: Final = 64
 #: Time limit for a peer to prove that it has the key.
 _HANDSHAKE_MS: Final = 10_000
@@ -48,14 +48,14 @@ _ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN: Final = b"loadgen"
 _ELSEWHERE: Final = "elsewhere"
 
-#: (type, data, node id) as Locust packs them; the data stays raw until its type is known.
+#: A message as Locust packs it: (type, data, node id). The data is decoded only after the type is known.
 _Envelope = tuple[
     Annotated[str, Meta(max_length=64)], msgspec.Raw, Annotated[str, Meta(max_length=300)] | None
 ]
 _envelope = msgspec.msgpack.Decoder(_Envelope)
-#: Decodes the data of a message by its type; raises ValueError if a message of that type is not allowed.
+#: Decodes the data of a message of the given type; raises ValueError if the type is not allowed.
 Decode = Callable[[str, msgspec.Raw], Any]
-#: Called with the sender's id, the message's type and the fault.
+#: Reports an invalid message; takes the sender's id, the message's type and the reason.
 Complain = Callable[[str, str, str], None]
 
 
@@ -64,7 +64,7 @@ class _Told(Exception):  # noqa: N818  not an error of ours
 
 
 def _message(kind: str, data: Any, node_id: str | None) -> Any:
-    """Return a Locust message; wrapped because Locust's class is untyped."""
+    """Return a Locust message. This function hides from mypy that Locust's class is untyped."""
     return Message(kind, data, node_id)  # type: ignore[no-untyped-call]
 
 
@@ -194,7 +194,7 @@ class WorkerSocket(BaseSocket):
         self.socket.connect(f"tcp://{host}:{port}")
 
     def send(self, msg: Message) -> None:
-        """Send a message; drop and report one that exceeds the master's frame limit, as it would end the connection."""
+        """Send a message. One that exceeds the master's frame limit would end the connection: drop and report it."""
         frame: bytes = _message(msg.type, self._cut(msg.type, msg.data), msg.node_id).serialize()
         if len(frame) > FROM_WORKER_BYTES:
             if msg.type not in self._shed:
@@ -237,8 +237,8 @@ class Gate:
 
     #: After this many failed handshakes in a row, the cause cannot be that the master is just starting or ending.
     PATIENCE: Final = 3
-    #: A disconnect within this time counts as a failed handshake. With a wrong key the connection ends at once; with a
-    #: busy master it would end later.
+    #: A disconnect within this time counts as a failed handshake. A master ends a connection with a wrong key at once.
+    #: If the master were only busy, the connection would end later.
     AT_ONCE_S: Final = 5.0
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
@@ -272,7 +272,7 @@ class Gate:
 
 
 class _Packed:
-    """An already packed message, for Locust's `send`."""
+    """A message that is already packed; Locust's `send` calls its `serialize`."""
 
     def __init__(self, frame: bytes) -> None:
         self._frame = frame
@@ -305,10 +305,10 @@ def _answer_zap(zap: Any, workers_public: bytes) -> None:
 
 
 def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], None] | None = None) -> None:
-    """Call ``see`` with each event of a socket's connections, and ``look`` after each `LOOK_MS` without an event.
+    """Watch a ZeroMQ socket's connections: call ``see`` with each event, and ``look`` after `LOOK_MS` without one.
 
-    Both are called in a native thread. A greenlet would be too slow: the file descriptor of a rejected connection, and
-    with it the peer's address, is gone within a millisecond.
+    Both functions are called in a native thread. A greenlet would be too slow: a rejected connection's file descriptor,
+    from which the peer's address is read, is gone within a millisecond.
     """
     # Import this only here: it loads asyncio, which a run in one process does not need.
     from zmq.utils.monitor import parse_monitor_message
@@ -363,7 +363,10 @@ def _address(frame: Any) -> str | None:
 
 @lru_cache(maxsize=1_024)
 def _parsed(text: str) -> str | None:
-    """Return an IP address as text, an IPv4-mapped IPv6 address as IPv4; cached, since each message needs it."""
+    """Return an IP address in its usual form, or None if it is invalid. An IPv4-mapped IPv6 address becomes IPv4.
+
+    The result is cached, since each message needs it.
+    """
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

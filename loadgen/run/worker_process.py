@@ -24,7 +24,8 @@ def set_up() -> None:
         # collection below frees them. Before the first run only modules are frozen, and those stay in use.
         gc.unfreeze()
     gc.collect()
-    # Exempt all existing objects from later collections: on a slow machine one collection took 0.2 s.
+    # Exempt all existing objects from later garbage collections: on a slow machine one of these took 0.2 s.
     gc.freeze()
-    # Connections are opened by the thousand and stay; by default CPython would scan them after every 700 new objects.
+    # A run opens thousands of connections and keeps them. By default, the garbage collector would scan new objects
+    # after every 700 allocations.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)

@@ -28,14 +28,15 @@ from loadgen.server.synchronous import SynchronousCalls
 #: Code of an event that the fault settings reject. The code is this server's own; AWS has none for this case.
 _INJECTED_CODE = 500
 _INJECTED_MESSAGE = "rejected on purpose by the server's fault settings"
-#: Code of an event that a handler returned with an error (assumption: AWS documents only that it is in `failed`).
+#: Code in `failed` of an event that a handler returned with an error. This code is an assumption: AWS documents only
+#: that such an event is listed in `failed`.
 _HANDLER_CODE = "HandlerError"
 _require_json = msgspec.json.Decoder(msgspec.Raw).decode
 _NO_HEADERS: Mapping[str, str] = {}
 
 
 class EventApi:
-    """One Event API: its namespaces, authorization, handlers, quotas and hub; called by the HTTP and WebSocket side."""
+    """One Event API with its namespaces, authorization, handlers, quotas and hub, for the HTTP and WebSocket server."""
 
     def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         definition = config.definition or ApiDefinition.simple(config.namespaces, config.api_key)

@@ -66,7 +66,7 @@ class Iam(Part):
     """Authorization by IAM signatures."""
 
     region: str = "us-east-1"
-    """Region in the credential scope of signatures."""
+    """AWS region that signatures must name in their credential scope."""
     users: tuple[User, ...] = Field(strict=False)
     """Users whose signatures are accepted."""
 
@@ -88,7 +88,7 @@ class Lambda(Part):
     function: Reference
     """The function, as module:function or path/to/file.py:function."""
     ttl_ns: DurationNs = Field(default=0, alias="ttl")
-    """Time for which an answer is cached; at most an hour."""
+    """Time for which an answer of the authorizer is cached, unless the answer sets its own time; at most an hour."""
 
     @model_validator(mode="after")
     def _ttl_in_range(self) -> Self:

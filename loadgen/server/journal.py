@@ -73,7 +73,7 @@ class Action(IntEnum):
     DROPPED = 1
     #: The second copy of a duplicated delivery; its row follows that of the first copy.
     DUPLICATE = 2
-    #: Sent after being held back for reordering.
+    #: The delivery was sent, but after a later one: the fault settings held it back to change the order.
     HELD = 3
     #: The delivery was not written, as it fell into the subscription's `lost_window`.
     LOST_WINDOW = 4

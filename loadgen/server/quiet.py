@@ -39,7 +39,7 @@ class EveryMinute(logging.Filter):
 
 
 class OneLineAMinute(logging.Filter):
-    """Passes one record a minute of each kind, client faults and server failures, with a count of suppressed ones."""
+    """Passes one log record a minute for client faults and one for server failures, with the number suppressed."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

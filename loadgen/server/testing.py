@@ -44,7 +44,7 @@ _TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event that was accepted and sent to the subscribers; its text is JSON, as the handler (if any) left it."""
+    """An event that was accepted and sent to the subscribers. `event` is its JSON after any publish handler ran."""
 
     channel: str
     event: str
@@ -145,7 +145,10 @@ class LocalEventApi:
             raise TimeoutError(f"{len(self._hub)} of {count} subscriptions are active")
 
     def publish(self, channel: str, *payloads: Any) -> int:
-        """Send events to a channel without authorization and handlers; return the number of subscriptions reached."""
+        """Send events to a channel, bypassing authorization and handlers.
+
+        Return the number of subscriptions that receive them.
+        """
 
         async def give() -> int:
             return self._hub.publish(normalise(channel), [json.dumps(payload) for payload in payloads])

@@ -6,7 +6,7 @@ from urllib.parse import SplitResult
 
 from loadgen.protocol.base import HttpRequest
 
-#: Valid header names and values (RFC 9110, 5.1 and 5.5), so that none can smuggle in another header.
+#: Valid header names and values (RFC 9110, 5.1 and 5.5). Line breaks are invalid: they could smuggle in another header.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -44,7 +44,7 @@ class Requests:
         lines = [self._host_line, "user-agent: loadgen\r\n"]
         for name, value in headers.items():
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-                # The value may be a secret: name only the header.
+                # Leave the header's value out of the error, since it may be a secret.
                 raise ValueError(f"no HTTP header can be named or hold this: {name!r}")
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")

@@ -14,7 +14,8 @@ from loadgen.measure.clock import now_ns
 
 # SO_TIMESTAMPNS_OLD of asm-generic/socket.h, with a 64-bit timespec on 64-bit systems; Python's socket module lacks it.
 SO_TIMESTAMPNS = 35
-#: Two native longs, which are 64 bits on the systems that `enable` accepts. They unpack several times as fast as "=qq".
+#: Two native longs. They have 64 bits on the systems that `enable` accepts, and unpack several times as fast as the
+#: standard-size format "=qq".
 TIMESPEC = struct.Struct("ll")
 #: True on 64-bit Linux, whose timespec this module reads.
 _KNOWN = sys.platform.startswith("linux") and struct.calcsize("P") == 8
@@ -36,7 +37,7 @@ def enable(sock: socket.socket) -> bool:
 
 @cache
 def _same_clock() -> bool:
-    """Return True if the kernel's stamps are of the clock that this process reads; under faketime they are not.
+    """Return True if the kernel's timestamps and this process use the same clock. Under faketime they do not.
 
     To check, the process sends itself a datagram. Its stamp must lie between the times of sending and reading it.
     """

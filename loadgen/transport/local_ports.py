@@ -106,7 +106,7 @@ def room(
         remote = _plain(sock.remote)
         if sock.state == _LISTEN:
             bound.add(sock.port)
-        # On loopback Linux reuses ports in TIME_WAIT (tcp_tw_reuse is 2).
+        # Ports in TIME_WAIT count as free on loopback, where Linux reuses them (the default of tcp_tw_reuse, 2).
         elif (remote, sock.remote_port) in wanted and not (sock.state == _TIME_WAIT and remote.is_loopback):
             taken.add((_plain(sock.local), sock.port, remote, sock.remote_port))
     froms = [_ip(source) for source in sources]

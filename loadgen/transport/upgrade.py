@@ -1,7 +1,7 @@
 """The client's WebSocket handshake (RFC 6455, section 4), fast enough for thousands of connections a second.
 
-The `websockets` library composes the request once for all connections that differ only in their key. An ordinary
-accepting answer is parsed here. The library parses all others, and it alone decides what is an error.
+The `websockets` library composes the request once for all connections that differ only in their key. An answer of the
+usual form that accepts the upgrade is parsed here. The library parses all other answers and finds all errors.
 """
 
 import base64
@@ -40,10 +40,10 @@ _TELLING = frozenset(
 
 
 class LastAccepted:
-    """The last ordinary accepting answer of a server.
+    """A server's last answer that accepted an upgrade.
 
-    To most connections a server sends the same bytes, except for the value of `Sec-WebSocket-Accept`, which depends on
-    the connection's key. So later answers are compared with the last one, which is faster than parsing them.
+    A server sends the same bytes to most connections. Only the value of `Sec-WebSocket-Accept` differs, because it
+    depends on the connection's key. So the next answer is first compared with this one, which is faster than parsing.
     """
 
     __slots__ = ("_after", "_before", "_subprotocol")
@@ -61,7 +61,7 @@ class LastAccepted:
             self._before, self._after, self._subprotocol = before, after, subprotocol
 
     def size(self, data: bytes, offered: tuple[str, ...], key: bytes) -> int | None:
-        """Return the size of the accepting answer at the start of ``data`` if it equals the last one, else None."""
+        """Return the size of the answer at the start of ``data`` if it equals the last accepting answer, else None."""
         before, after = self._before, self._after
         begins = len(before)
         ends = begins + _ACCEPT_BYTES
@@ -108,7 +108,7 @@ class Upgrade:
         self.request = before + self._key + after
 
     def accepted(self, data: bytes) -> int:
-        """Return the size of the ordinary accepting answer at the start of ``data``, or 0 if there is none."""
+        """Return the size of the answer at the start of ``data`` if it plainly accepts the upgrade, else 0."""
         if (known := self._last.size(data, self._asked[1], self._key)) is not None:
             return known
         end = data.find(_HEADERS_END)

@@ -37,7 +37,7 @@ class Signal:
         return self._set
 
     def set(self) -> None:
-        """Set the signal: wake a waiting greenlet in the event loop's next turn, or else let the next `wait` return."""
+        """Set the signal: a waiting greenlet wakes in the event loop's next turn, and later waits return at once."""
         if not self._set:
             self._set = True
             if self._waiter is not None:
@@ -78,7 +78,7 @@ class Signal:
         return self._set
 
     def _wake(self, waiter: Any) -> None:
-        # The wait may have ended already, for example because the greenlet was killed: then do nothing.
+        # Do nothing if the wait has ended already, for example because the greenlet was killed.
         if waiter is self._waiter:
             self._waiter = None
             waiter.switch(None)

@@ -1,6 +1,7 @@
-"""The Locust user classes: some play the clients of a scenario; subclasses of `EventsUser` run tasks of your own.
+"""The Locust user classes.
 
-Subclass them in your own locustfile; see docs/cookbook/users.md.
+`Subscriber`, `Publisher` and `Participant` play the clients of a scenario. Subclass them or `EventsUser`, which runs
+tasks of your own, in your own locustfile; see docs/cookbook/users.md.
 """
 
 from importlib import import_module
@@ -35,8 +36,8 @@ _INSTALL = "loadgen.run.install"
 
 
 def __getattr__(name: str) -> Any:
-    # Import the name on first use: importing Locust patches the whole process for gevent, which this package's other
-    # modules do not need.
+    # Import the name on first use. These classes import Locust, which patches the whole process for gevent; users of
+    # this package's other modules do not need that.
     if name not in __all__:
         raise AttributeError(name)
     if name == "EventsUser":

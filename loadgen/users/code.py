@@ -16,7 +16,7 @@ from loadgen.users.conversation import OnDelivery
 from loadgen.users.declared import place_of_function
 from loadgen.users.worker import WorkerRun
 
-#: Time after which a running on_start() is reported, since the client does not connect before on_start() returns.
+#: An on_start() that runs longer than this is reported, because the client connects only after on_start() returns.
 SLOW_START_S: Final = 5.0
 _MOST_CHARACTERS: Final = 200
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class UnmadeError(Exception):
 
 
 class HookError(Exception):
-    """A hook raised an exception, which is already counted."""
+    """A hook (a method of the user's own code) raised an exception. It is already counted as a failure."""
 
 
 class UserCode:
@@ -60,7 +60,7 @@ class UserCode:
         self._no_on_start = vars(base).get("on_start")
 
     def start(self) -> None:
-        """Call on_start(); report a call that takes long, since the client does not connect before it returns."""
+        """Call on_start(). Report a call that takes long, because the client connects only after on_start() returns."""
         if getattr(self._user.on_start, "__func__", None) is self._no_on_start is not None:
             return
         what = f"on_start() has not returned after {SLOW_START_S:g} s, and its client connects only then"
@@ -127,8 +127,8 @@ class UserCode:
             return hook(*arguments)
         except GreenletExit as error:
             if self._run.stopping and gevent.getcurrent() is not gevent.get_hub():
-                # Locust kills its users with GreenletExit after the run. If the run is not over, the hook itself has
-                # raised it.
+                # Locust kills its users with GreenletExit after the run. Before that, only the hook's own code can have
+                # raised this error.
                 raise
             caught: BaseException = error
         except BaseException as error:

@@ -19,9 +19,10 @@ from loadgen.users.worker import WorkerRun
 
 
 class Login:
-    """Connects the socket of one life and waits for the service to accept the connection.
+    """Connects a client's socket and waits for the service to accept the connection.
 
-    The service may accept or refuse it at any time, even before the login is sent.
+    The service may accept or refuse the connection at any time, even before the login is sent. There is one object for
+    each life, the time from one connect of the client to the end of that connection.
     """
 
     __slots__ = ("_clock", "_heard", "_life", "_record", "_run", "_session", "_socket")
@@ -51,7 +52,7 @@ class Login:
         except TransportError as error:
             life.error = str(error)
             if isinstance(error, DialingError):
-                # The load generator failed, such as in its DNS resolver. The dialer reports this failure.
+                # The load generator itself failed, for example because its DNS resolver did. The dialer reports this.
                 life.intent = HARNESS_FAILURE
             self._refuse(error.refusal)
             raise

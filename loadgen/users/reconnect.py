@@ -7,7 +7,7 @@ from loadgen.resolve import Behaviour, LifetimePlan
 #: Values of `intent` in the record: the reason for which a client itself ended its connection or subscription. `DROP`
 #: is followed by the number of the drop in the scenario, as in `drop 2`.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
-#: Value of `intent` for a connection that a failure of the harness ended: deliveries after that were not observed.
+#: Value of `intent` for a connection that a failure of the harness ended. Later deliveries count as unobserved.
 HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
 #: If the service asks clients to wait, each client adds a random time of up to this fraction of the requested wait.
@@ -59,5 +59,5 @@ class ReconnectPolicy:
     def _draw(self) -> float:
         if self._random is None:
             self._random = self._plan.random()
-        # Python guarantees the same sequence across versions only for `random()`.
+        # Use `random()`: with a given seed, only this method gives the same sequence in all versions of Python.
         return self._random.random()

@@ -6,7 +6,7 @@ from loadgen.server.handlers import Context, Unauthorized
 
 
 def own_channel_only(ctx: Context) -> None:
-    """Admit a user to the channel of its own id, and to no wildcard."""
+    """Admit users only to the channel whose last segment is their own id. Wildcards are refused."""
     owner = (ctx.identity or {}).get("sub")
     if len(ctx.info.channel.segments) != 3 or ctx.info.channel.segments[-1] != owner:
         raise Unauthorized

@@ -34,7 +34,7 @@ SAMPLE = REPO / "results" / "sample"
 
 
 def keys_now(runs: dict[str, golden.Written], folder: Path) -> set[str]:
-    """Return all keys that this version writes."""
+    """Return all keys that this version writes into its JSON outputs."""
     return golden.keys_of(runs) | capacity_keys(folder) | comparison_keys() | golden.OTHERS
 
 
@@ -61,7 +61,7 @@ def comparison_keys() -> set[str]:
 
 
 def changed_keys(before: golden.Written, after: golden.Written) -> set[str]:
-    """Return the keys that both outputs have with different values, and the files whose words differ."""
+    """Return the keys whose values differ between two outputs that both have them, and the text files that differ."""
     found = {f"{name}:" for name, said in after.texts.items() if said.split() != before.texts[name].split()}
     return found | set(_changed(after.summary, before.summary, f"{SUMMARY}:"))
 

@@ -18,14 +18,14 @@ from analysis.compare.profile import Profile
 from tests.analysis.comparisons import World
 
 Floats = npt.NDArray[np.float64]
-#: Distributions of the difference between two equal sides. All are symmetric, since equal sides can be
-#: swapped.
+#: Distributions from which the difference between two runs of equal systems is drawn. All are symmetric, because the
+#: systems could be swapped.
 SHAPES = ("normal", "heavy tails", "outliers")
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """Results of simulated plans: the share that found a difference, and the mean number of pairs made."""
+    """Results of simulated test plans: the share that found a difference, and the mean number of pairs run."""
 
     found: float
     pairs: float
@@ -47,12 +47,12 @@ def differences(plans: int, pairs: int, effect: float, seed: int, shape: str = "
 
 
 def looked(values: Floats, level: float) -> Stopped:
-    """Apply the test of `ab` to one metric after each pair; stop at the first that shows a difference."""
+    """Apply the test of `loadgen ab` to one metric after each pair; stop when it shows a difference."""
     return _walk(values, level, partial(of_pairs, most=values.shape[1]))
 
 
 def peeked(values: Floats, level: float) -> Stopped:
-    """Apply Student's t after each pair, although it is valid for one look only, and stop in the same way."""
+    """Apply Student's t after each pair, although it is valid only once; stop at the first difference that it finds."""
     return _walk(values, level, lambda pairs: Student(pairs - 1.0))
 
 
@@ -64,9 +64,9 @@ def fixed(values: Floats, level: float) -> Stopped:
 
 
 def planned(effect: float, level: float, power: float = 0.9) -> int:
-    """Return the number of pairs with which a single Student's t test finds an effect with probability ``power``.
+    """Return how many pairs of runs a single Student's t test needs to find an effect with probability ``power``.
 
-    ``effect`` is in standard deviations of the difference of one pair.
+    The unit of ``effect`` is the standard deviation of the difference between the two runs of a pair.
     """
     from scipy import stats  # scipy takes 0.5 s to load
 
@@ -93,7 +93,7 @@ def _crossed(values: Floats, level: float, looks: list[tuple[int, Test]]) -> Ite
 
 
 def ab(world: World, most: int, factor: float) -> tuple[str, int]:
-    """Simulate one `loadgen ab` with runs and all metrics; return its verdict and its number of pairs."""
+    """Simulate one `loadgen ab` with complete runs and all metrics; return its verdict and its number of pairs."""
     base: list[Profile] = []
     new: list[Profile] = []
     verdict = UNKNOWN

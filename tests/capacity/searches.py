@@ -37,10 +37,10 @@ def made_up_search(
     precision: float = 0.05,
     drawn: bool = False,
 ) -> Path:
-    """Make a whole search in a folder: events/s of `comments`, short trials of 500 ms, full ones of 1 s.
+    """Simulate a whole capacity search in a folder, over the events/s of the scenario `comments`.
 
-    From the load ``refuses_from`` on, the target refuses and the run has no record. The knee plot is in the
-    page, and in files of its own, only if ``drawn``.
+    Short trials last 500 ms, full ones 1 s. From the load ``refuses_from`` on, the target refuses and the run has no
+    record. The plot of latency and loss against load is drawn only if ``drawn``.
     """
 
     def make(runs: trial.Runs, scale: Scale, load_: float, full: bool, into: Path) -> int:
@@ -92,7 +92,7 @@ def _loaded(name: str, overrides: tuple[tuple[str, str], ...], target: str | Non
 
 @cache
 def reported(scenario: str, overrides: tuple[str, ...], rate: float, takes: float) -> tuple[Path, int]:
-    """Return a synthetic run with its report, which can be copied, and its exit code."""
+    """Return the folder of a synthetic run with its summary, and the run's exit code. Copy the folder to use it."""
     folder = Path(_MADE.name) / str(len(list(Path(_MADE.name).iterdir()))) / "20260101-000000-comments"
     record_of_run = analysis.load(made_up_run(folder, scenario, list(overrides), rate, takes))
     summary = analysis.summarise(record_of_run)
@@ -101,7 +101,10 @@ def reported(scenario: str, overrides: tuple[str, ...], rate: float, takes: floa
 
 
 def made_up_run(folder: Path, scenario: str, overrides: list[str], rate: float, takes: float) -> Path:
-    """Write a run of one subscriber: 5 ms of latency up to the rate ``takes``; above it a queue grows."""
+    """Write a run with one subscriber and a service that handles ``takes`` events per second with 5 ms of latency.
+
+    If ``rate`` is above ``takes``, a queue grows and so does the latency.
+    """
     resolved = load(scenario, overrides_of(overrides))
     length_ns = resolved.phases.measure_ns
     events = [event(1, n, "/a", round(n * SECOND / rate)) for n in range(int(rate * length_ns / SECOND))]

@@ -14,7 +14,7 @@ SETTINGS = SearchSettings(low=10, high=100_000, start=10, goals=1)
 
 
 class Queue:
-    """A server of a known rate with an unlimited queue: above it latency grows and goodput stays constant."""
+    """A server with a known rate and an unlimited queue: above the rate, latency grows and goodput stays constant."""
 
     def __init__(self, rate: float, noise: float = 0.0, seed: int = 1) -> None:
         self.rate, self._noise, self._draws = rate, noise, random.Random(seed)
@@ -111,7 +111,7 @@ def test_a_generator_that_is_too_weak_is_not_the_targets_limit() -> None:
     assert limit.upper is None
     assert limit.lower is not None
     assert 500 / 1.06 < limit.lower <= 500
-    # If the target's limit (200) is below the generator's (500), it is still found.
+    # A target's limit (200) below the generator's (500) is found.
     limit, _ = search(Weak(200), SETTINGS)
     assert limit.kind == "found"
 

@@ -71,7 +71,7 @@ def test_the_check_before_a_run_ends_an_answer_without_end() -> None:
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
-        # The body is never unpacked, so it does not matter that it is not gzip.
+        # The body is not gzip, which does not matter because the client never decompresses it.
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nxx",
     ],
 )

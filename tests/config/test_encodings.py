@@ -44,7 +44,7 @@ def test_recorded_rates_are_read_however_their_lines_end(rates: bytes, tmp_path:
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        # A comma may be a decimal comma or a thousands separator.
+        # A wrong separator is not guessed: in the first file, a comma may be a decimal comma or a thousands separator.
         (b"time;rate\n0;100,5\n10;200,0\n", SEPARATED.format("';'")),
         (b"\xef\xbb\xbftime;rate\r\n0;1.000\r\n", SEPARATED.format("';'")),
         (b'"time" ; "rate"\n0;1\n', SEPARATED.format("';'")),
@@ -55,7 +55,7 @@ def test_recorded_rates_are_read_however_their_lines_end(rates: bytes, tmp_path:
         (RATES.encode("utf-16-le"), "which is not UTF-8; save it as UTF-8"),
         (RATES.encode("utf-16-be"), "which is not UTF-8; save it as UTF-8"),
         ("time,rate\n0,5\n# ü\n".encode("latin-1"), "whose line 3 is not UTF-8; save it as UTF-8"),
-        # The header lacks the column `time`, so the message is about the column, not about the separator.
+        # No separator would give this header a column `time`, so the message is about the column.
         (b"at;rate\n0;5\n", "which has no column 'time'; it has 'at;rate'"),
     ],
 )

@@ -12,7 +12,7 @@ from analysis.verdict import causes
 from analysis.verdict.findings import PAGE, SUBJECTS, anchor, explained
 from tests.paths import REPO
 
-#: Modules with a function `doubts` that yields (severity, reason, advice), and their findings' subject.
+#: Modules whose function `doubts` yields (severity, reason, advice); the value is the subject of these findings.
 DOUBTS = {
     "analysis/verdict/clockbound.py": "clock",
     "analysis/figures/echo.py": "clock",
@@ -32,7 +32,7 @@ def _sections() -> dict[str, str]:
 
 
 def _quoted(section: str) -> list[str]:
-    """Return the sentences that a section quotes at the beginning of items or paragraphs, before a colon."""
+    """Return the sentences in backquotes with which the section's items and paragraphs begin, before a colon."""
     begun = [line.removeprefix("- ") for line in section.splitlines() if line.startswith(("- `", "`"))]
     heads = [re.match(r"`[^`]*`(?: or `[^`]*`)*(?=:)", line) for line in begun]
     return [quote for head in heads if head for quote in re.findall(r"`([^`]*)`", head[0])]
@@ -60,7 +60,10 @@ def _shown(node: ast.AST) -> Iterator[str]:
 
 
 def _subjects(node: ast.expr) -> list[str]:
-    """Return the subjects that an argument of `Finding` may stand for: a text, a choice of texts, or a variable."""
+    """Return all subjects that an argument of `Finding` may evaluate to.
+
+    The argument is a literal, a conditional expression or a variable.
+    """
     if isinstance(node, ast.Name):
         return {"SUBJECT": ["network"], "subject": ["user code", "harness"]}[node.id]
     if isinstance(node, ast.IfExp):
@@ -69,15 +72,15 @@ def _subjects(node: ast.expr) -> list[str]:
 
 
 def _findings() -> Iterator[tuple[str, list[str]]]:
-    """Yield (subject, pieces of the reason) for each place in the code that makes a finding."""
+    """Yield (subject, constant pieces of the reason's text) for each place in the code that creates a finding."""
     texts = (path.read_text(encoding="utf-8") for path in sorted((REPO / "analysis").rglob("*.py")))
-    # Parse only files that make findings: parsing all takes a while, in every process that collects tests.
+    # Parse only files that create findings, because every pytest process parses them when it collects the tests.
     for text in (text for text in texts if "Finding(" in text):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 reason = node.args[2]
                 if isinstance(reason, ast.Name):
-                    continue  # the reason comes from another module's `doubts`
+                    continue  # the reason is a variable: its text is in a function `doubts` (see DOUBTS)
                 both = {"user code": "the harness", "harness": "your code"}
                 pieces = list(_shown(reason))
                 for subject in (subjects := _subjects(node.args[1])):
@@ -115,7 +118,7 @@ def test_a_subject_of_another_version_has_none(foreign: object) -> None:
     assert explained(foreign) is None
 
 
-# A finding on a pause takes its words from a table, which the next test checks.
+# Findings about a pause are left out: their sentences come from the table `causes.PAUSED`, which the next test checks.
 @pytest.mark.parametrize(("subject", "pieces"), [each for each in _findings() if each[0] != "pause"])
 def test_every_finding_is_quoted_in_its_section(subject: str, pieces: list[str]) -> None:
     section = " ".join(_quoted(_sections()[subject.replace(" ", "-")]))

@@ -70,7 +70,7 @@ def test_a_callback_that_is_run_for_a_source_raises_nothing() -> None:
 
 @pytest.mark.skipif(not native.available, reason="the native path was not built")
 def test_the_native_poller_goes_on_even_where_containing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function that contains errors, which should never raise, raises one itself."""
+    """The poller passes errors to a function that must never raise. In this test, that function raises."""
     contained: list[BaseException] = []
 
     def contain(source: object, error: BaseException) -> None:
@@ -91,7 +91,7 @@ def test_the_native_poller_goes_on_even_where_containing_fails(monkeypatch: pyte
     sources = [Raw() for _ in pairs]
     for (ours, _), source in zip(pairs, sources, strict=True):
         poller.add(ours.fileno(), source, 0)  # type: ignore[arg-type]
-    # The poller reports such an error to `sys.unraisablehook`, which would print it.
+    # The poller reports errors of `contain` to `sys.unraisablehook`, which would print them.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     for said in (b"bad", b"good"):
         for _, theirs in pairs:

@@ -21,7 +21,7 @@ from tests.protocol.generic.test_session import JSON as JSON_FILE
 from tests.protocol.generic.test_session import service_of
 from tests.protocol.mqtt.sessions import session_of
 
-#: A protocol file whose service says in the body of an HTTP answer whether it refuses.
+#: A protocol file for a service that accepts or refuses a publish in the body of its HTTP answer.
 HTTP_FILE = """
 version: 1
 title: t
@@ -35,7 +35,7 @@ SECRET = corpus.SECRET
 
 
 class Told:
-    """A `SessionHandler` that asserts that its arguments are as promised."""
+    """A `SessionHandler` that asserts that sessions call it with valid arguments, and records the calls."""
 
     def __init__(self) -> None:
         self.undecodable: list[tuple[str, str]] = []

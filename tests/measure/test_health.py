@@ -14,7 +14,7 @@ from loadgen.measure.health import HealthSampler
 
 
 def sampler(*used_ns: int | None) -> HealthSampler:
-    """Return a sampler whose receive thread has used the given CPU times, one at each reading."""
+    """Return a sampler; each reading of its receive thread's total CPU time gives the next of ``used_ns``."""
     readings: Iterator[int | None] = iter(used_ns)
     return HealthSampler(time.sleep, None, lambda: next(readings))
 

@@ -22,7 +22,7 @@ def _event(sequence: int) -> EventRow:
 
 
 def full_disk(path: Path) -> Path:
-    """Create a file as `files.fresh` does, but on a disk that is full."""
+    """Stand in for `files.fresh`: the path leads to /dev/full, so each write fails as on a full disk."""
     path.symlink_to("/dev/full")
     return path
 
@@ -49,9 +49,9 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
 
     recorder = Recorder(77, SpoolWriter(tmp_path, 0), sinks=Sinks(tally))
     recorder.deliver(5, 1_500, 1_600, (77, 2, 0, 1_000, 1_100))
-    recorder.deliver(5, 1_500, 1_600, (78, 2, 0, 1_000, 1_100))  # of another run
-    recorder.deliver(5, 1_500, 1_600, (77, 2**31, 0, 1_000, 1_100))  # a publisher's number that no run has
-    recorder.deliver(5, 1_500, 1_600, (77, -1, 0, 1_000, 1_100))  # a probe
+    recorder.deliver(5, 1_500, 1_600, (78, 2, 0, 1_000, 1_100))  # an event of another run: its token is 78
+    recorder.deliver(5, 1_500, 1_600, (77, 2**31, 0, 1_000, 1_100))  # an impossible publisher number
+    recorder.deliver(5, 1_500, 1_600, (77, -1, 0, 1_000, 1_100))  # a probe: its publisher number is negative
     interval = recorder.flush()
     assert (interval.deliveries, recorder.deliveries, recorder.foreign) == (1, 1, 2)
     assert seen == [([5], [500])]

@@ -1,4 +1,4 @@
-"""`keep_stacks`: the memory of an ended greenlet's Python stack serves the next greenlet."""
+"""Test `keep_stacks`: the next greenlet reuses the memory of an ended greenlet's Python stack."""
 
 import gevent
 import pytest
@@ -43,6 +43,6 @@ def test_more_stacks_than_are_kept_are_freed_and_deep_ones_grow_as_before() -> N
     over.set()
     gevent.joinall(many)
     assert native.kept_stacks() == 256
-    # A stack of several chunks, the larger of which are never kept.
+    # A deep recursion also needs chunks of more than 16 KB, which are never kept.
     assert gevent.spawn(deep, 800).get() == 800
     assert native.kept_stacks() == 256

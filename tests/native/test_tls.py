@@ -1,4 +1,4 @@
-"""Test decryption in the receive thread: each byte is seen once, whatever Python does meanwhile."""
+"""Test decryption in the receive thread: each byte is processed exactly once, whatever Python does at the same time."""
 
 import contextlib
 import os
@@ -86,7 +86,7 @@ def shake_hands(tls: NativeTls, server: SocketServer) -> None:
     server.incoming.write(tls.to_send())
     with contextlib.suppress(ssl.SSLWantReadError):
         server.tls.do_handshake()
-    # In TLS 1.3 the server now sends session tickets.
+    # In TLS 1.3 the server sends session tickets after the handshake. They are input without plaintext.
     assert tls.open(server.outgoing.read()) == (b"", False, False, None)
 
 
@@ -159,7 +159,7 @@ def test_what_no_fast_path_takes_comes_in_order_with_its_times(served: ssl.SSLCo
             server.record(delivery(1)) + server.record(b"other") + server.record(delivery(2))
         )
         time.sleep(0.01)
-        # Python has not processed the first data yet, so the thread must leave this data to Python too.
+        # Python has not processed the first data yet, so the receive thread must leave this data to Python too.
         server.socket.sendall(server.record(b"more"))
         wanted = b"other" + delivery(2) + b"more"
         process_until(poller, lambda: bytes(source.plain) == wanted)
@@ -168,7 +168,7 @@ def test_what_no_fast_path_takes_comes_in_order_with_its_times(served: ssl.SSLCo
             assert since_ns - 1_000_000 <= arrival_ns - within_ns <= arrival_ns <= read_ns
             assert 0 <= end_ns <= within_ns
         assert poller.waiting(source.socket.fileno()) == 0
-        # Python has processed everything, so the fast path takes data again.
+        # Python has processed everything that it was given, so the fast path (in C) takes data again.
         server.socket.sendall(server.record(delivery(3)))
         written: list[list[int]] = []
         while not written:
@@ -181,7 +181,8 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
     with opened(served, poller) as (source, server):
         poller.route(source.socket.fileno(), lambda text, *_: source.texts.append(text), None, source.tls)
         sent = 0
-        # On a busy machine an arrival may not be exact; then the data is passed on as bytes with their times.
+        # On a busy machine the arrival time may be inexact. The poller then hands over bytes with times instead of a
+        # text, so send again until a text has come.
         while not source.texts and sent < 1_000:
             sent += 1
             server.socket.sendall(server.record(b"\x81\x05hello"))
@@ -191,7 +192,7 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
 
 
 class Framed(Opened):
-    """Gives data to the fast path again as soon as a frame is complete, as `WebSocket` does."""
+    """Processes incomplete frames in Python, as `WebSocket` does, and lets the fast path take data after each frame."""
 
     def __init__(
         self, tls: NativeTls, sock: socket.socket, poller: native.Poller, path: native.FastPath
@@ -219,7 +220,7 @@ def test_frames_records_and_reads_end_anywhere(
 ) -> None:
     random = Random(seed)
     poller, (rows, path) = new_poller(), fast()
-    # Each frame has a two-byte length; some frames cannot be taken by a fast path.
+    # Each frame has a two-byte length. The fast path declines about 5 % of the frames, which are not deliveries.
     odd = {number for number in range(300) if random.random() < 0.05}
     sent = [frame(b"%d " % n + b"?" * 200) if n in odd else delivery(n) for n in range(300)]
     assert all(each[1] == 126 for each in sent)
@@ -250,7 +251,7 @@ def test_frames_records_and_reads_end_anywhere(
     assert not framed.errors
     assert framed.rest == beginning
     by_python = [n for n in range(300) if sent[n] in framed.frames]
-    # Each frame took one of the two paths, and each path kept the order.
+    # Each frame went through exactly one of fast path and Python, and neither changed the order.
     assert sorted(found + by_python) == list(range(300))
     assert found == sorted(found)
     assert framed.frames == [sent[n] for n in by_python]
@@ -365,7 +366,7 @@ def test_a_socket_may_be_removed_while_the_thread_decrypts(served: ssl.SSLContex
             sender.start()
             time.sleep(0.001)
             poller.remove(source.socket.fileno())
-            # Python can still use this TLS connection; only data that the thread had already read is lost.
+            # Python can still use this TLS connection. Only data that the receive thread had already read is lost.
             source.tls.encrypt(b"bye")
             source.socket.setblocking(True)
             source.socket.settimeout(1)
@@ -408,7 +409,7 @@ def test_a_forked_process_has_its_own_copy_and_the_parent_reads_on(served: ssl.S
         for _ in range(5):
             child = os.fork()
             if child == 0:
-                # Locks are free in the child process, whatever the thread was doing at the fork.
+                # All locks are free in the child process, whatever the receive thread was doing at the fork.
                 done = source.tls.encrypt(b"from the child") and source.tls.open(b"") is not None
                 os._exit(0 if done else 1)
             children.append(child)
@@ -437,7 +438,7 @@ def test_without_openssls_functions_pythons_objects_decrypt(
 
 
 def test_a_library_without_openssl_is_not_used() -> None:
-    """This runs in a separate process, because a library that was found once is kept."""
+    """The test uses a separate process, because a process keeps the first TLS library that it has loaded."""
     code = """
 import _socket, sys
 from loadgen import native
@@ -474,7 +475,7 @@ def _read_until(descriptor: int, wanted: bytes) -> None:
 def test_new_keys_that_the_server_asks_for_are_agreed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, asks: bytes, answers: bool
 ) -> None:
-    """A KeyUpdate is answered just before the next data is sent, but a renegotiation at once."""
+    """A server may ask for new keys. The client answers a renegotiation at once, but a KeyUpdate with its next data."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
@@ -521,7 +522,7 @@ def test_new_keys_that_the_server_asks_for_are_agreed_on(
         process.stdin.write(b"before\n")
         process.stdin.flush()
         process_until(poller, lambda: bytes(source.plain) == b"before\n")
-        # s_server recognises a command only at the beginning of its input.
+        # `openssl s_server` recognises a command only at the beginning of its input.
         process.stdin.write(asks)
         process.stdin.flush()
         process_until(poller, lambda: sent or not answers)
@@ -538,7 +539,8 @@ def test_new_keys_that_the_server_asks_for_are_agreed_on(
         assert all(sent)
         ours.setblocking(True)
         wire = tls.encrypt(b"with the new key\n")
-        # The KeyUpdate is a separate record before the data.
+        # The client answers a KeyUpdate with a record of its own before the data, so `wire` holds two records. After a
+        # renegotiation, it holds only the data.
         first = 5 + int.from_bytes(wire[3:5], "big")
         assert (first == len(wire)) is answers
         ours.sendall(wire)

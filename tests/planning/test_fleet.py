@@ -51,7 +51,7 @@ def a_million() -> Estimate:
 
 
 def with_others(machines: Machines = MACHINE, kept: Calibration | None = KEPT) -> Fleet:
-    """Return the fleet for the same load on other machines, or without a calibration."""
+    """Return the fleet for the load of `a_million` on given machines, or without a calibration if ``kept`` is None."""
     plan = a_million()
     needs = plan.needs if kept is not None else replace(plan.needs, processes=None)
     asked = Asked(needs, 1_000_000, 5_000.0, 200.0, 1e6, 1e6, 200.0, 2_000.0)
@@ -68,7 +68,7 @@ def test_a_million_subscribers_are_reckoned_from_what_one_worker_was_measured_to
     # 1,000,000 deliveries/s × 10 µs = 10 CPU-s per second. A worker has 0.6 − 0.1 = 0.5 of a core, so 20 workers would
     # just do; the announcer's publish adds 0.1 ms of CPU time per second, which takes another worker.
     assert found.workers_for_load == 21
-    # The service's quota allows 2,000 connects/s (the scenario asks for 5,000/s), which take 2 CPU-s per
+    # The scenario asks for 5,000 connects/s, but the service's quota allows 2,000/s. These 2,000 take 2 CPU-s per
     # second.
     assert (found.connects_per_s, found.connect_s, found.workers_for_connects) == (2_000, 500, 4)
     # Reading one event to all clients takes 10 CPU-s, so to read it within 0.1 s takes 100 workers.

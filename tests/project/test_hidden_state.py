@@ -1,14 +1,14 @@
-"""Test that state which distant code can change is on one list, with a reason for each entry."""
+"""Test that global state, and state that other code changes, is on one list with a reason for each entry."""
 
 import pytest
 
 from tests.paths import REPO
 from tests.project.hidden_state import findings
 
-#: The allowed findings, by the reason for them.
+#: Places in the code that may keep or change global state or the state of other objects, by the reason why they may.
 ALLOWED = {
-    # Locust itself creates its runners, reads its options and fires its events, and has no parameters for
-    # these.
+    # Locust creates its runners, reads its options and fires its events itself. It has no parameters to
+    # replace these.
     "Locust takes runners, sockets and its own settings from its modules only; set before a run": (
         "loadgen/run/runners.py: changed: locust.env.MasterRunner",
         "loadgen/run/runners.py: changed: locust.env.WorkerRunner",
@@ -36,7 +36,7 @@ ALLOWED = {
     "Locust's web page asks this attribute for the values of its template": (
         "loadgen/live/web.py: replaced: web_ui.update_template_args",
     ),
-    # State of the interpreter and the process, set while a process begins, before a run.
+    # These entries are state of the whole process, set while the process starts and before a run begins.
     "--no-proxy: said once, before anything connects; a credential's library asks for it too": (
         "loadgen/transport/proxy.py: global: global _off",
     ),
@@ -88,7 +88,7 @@ ALLOWED = {
         "analysis/plots/style.py: changed: mpl.rcParams.update",
         "analysis/plots/style.py: container: _asking",
     ),
-    # One object for each event loop; a thread has one loop.
+    # These containers hold one object for each event loop. Each thread has one event loop.
     "gevent's hub has no place for them, and what asks is below everything that knows the run": (
         "loadgen/transport/poller.py: container: _pollers",
         "loadgen/transport/poller.py: container: _python_inlets",
@@ -98,7 +98,7 @@ ALLOWED = {
     "a buffer to decrypt into, overwritten by each read and empty in between": (
         "loadgen/transport/tls.py: container: _PLAINTEXT",
     ),
-    # Objects that are informed of changes, not ones that are completed after construction.
+    # The search takes these for objects that are completed after construction, but they are only told of changes.
     "an open connection learns its fast path when its last subscription is acknowledged": (
         "loadgen/transport/websocket.py: completed: self._frames.fast_path",
     ),
@@ -173,7 +173,7 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
         (("from x import faults\ndef hook(it):\n    faults.name_of = it\n"), ["changed: faults.name_of"]),
         (("import x\ndef hook(it):\n    x.names.add(it)\n"), ["changed: x.names.add"]),
         ("def hook(name, it):\n    setattr(it, name, 1)\n", ["changed: setattr(it, name, 1)"]),
-        # An object is completed from outside after its construction.
+        # Code outside a class sets an attribute of the finished object that the constructor left as None.
         (
             (
                 "class Recorder:\n"

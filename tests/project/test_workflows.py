@@ -33,7 +33,7 @@ def _pyproject() -> Any:
 
 
 def _problems(content: Any, schema: str) -> list[str]:
-    """Return the mistakes found with a schema from check-jsonschema, without starting that program."""
+    """Validate ``content`` against a schema that the package check-jsonschema contains; return the errors."""
     folder = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     loaded = json.loads((folder / f"{schema.removeprefix('vendor.')}.json").read_text(encoding="utf-8"))
     validator = jsonschema.validators.validator_for(loaded)

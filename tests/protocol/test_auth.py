@@ -54,7 +54,7 @@ def test_padding_is_tolerated() -> None:
 
 
 def test_a_whole_number_is_taken_as_text() -> None:
-    """The npm package aws4 writes Content-Length as a number."""
+    """A header value may be a JSON number: the npm package aws4 writes Content-Length as one."""
     encoded = base64.urlsafe_b64encode(b'{"host":"h","Content-Length":2}').decode().rstrip("=")
     assert decode_header_subprotocol("header-" + encoded) == {"host": "h", "Content-Length": "2"}
 

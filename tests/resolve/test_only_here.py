@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tests.paths import REPO
 
-#: Modules that may read `via`: the model of scenario files, and a list of limits that is printed for users.
+#: Modules that may read `via`, the scenario's choice of transport: the model of scenario files, and a list of limits
+#: that is printed for users.
 MAY = {"loadgen/scenario/models.py", "loadgen/choose/limits.py"}
 #: Properties of a protocol on which the resolver's decision depends. `loadgen probe` prints them, but makes
 #: no decision by them.
@@ -14,7 +15,7 @@ DECISIONS = (ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.If, ast.While, ast.Compare,
 
 
 def asking(tree: ast.AST) -> set[str]:
-    """Return the attributes that a module reads or decides by, as `.via` or `if .publishes_over_http`."""
+    """Return the transport attributes that a module reads (as `.via`) or tests (as `if .publishes_over_http`)."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("via", "_rules"):
@@ -48,13 +49,13 @@ def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
     }
     elsewhere = {name for name in found if not name.startswith("loadgen/resolve/")} - MAY
     assert elsewhere == set()
-    # The search works: it finds the one module that is allowed to decide.
+    # Check the search itself: it must find transport.py, the one module that is allowed to choose the transport.
     assert found["loadgen/resolve/transport.py"] == {".via", *(f"if .{name}" for name in RULES)}
     assert not any("._rules" in asks for asks in found.values())
 
 
 def test_what_plays_a_run_imports_no_scenario() -> None:
-    """Templates, texts and error classes are exceptions, because they load neither pydantic nor YAML."""
+    """Code that plays a run may not import the scenario package, except modules that load neither pydantic nor YAML."""
     plain = {"loadgen.scenario.template", "loadgen.config.text", "loadgen.config.problems"}
     found = set()
     for name, tree in modules("loadgen.scenario").items():

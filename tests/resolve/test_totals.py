@@ -39,7 +39,8 @@ TARGETS = (
     "nchan+ws://127.0.0.1:8080",
     "nats+ws://127.0.0.1:8080",
 )
-#: Scenarios without user code, whose connections depend on that code (tests/system/users/test_journeys.py).
+#: Scenarios without user code. The connections of a scenario with user code depend on that code
+#: (tests/system/users/test_journeys.py).
 SCENARIOS = tuple(entry.name for entry in SHIPPED if entry.name != "support-chat")
 #: Scenarios that a service refuses, because it lacks wildcards, several channels per connection, or several
 #: events per request.
@@ -48,7 +49,7 @@ REFUSED = {
     ("nchan+ws://127.0.0.1:8080", "subscription-churn"),
     ("nchan+ws://127.0.0.1:8080", "telemetry"),
     ("nats+ws://127.0.0.1:8080", "telemetry"),
-    # The clients of private-feeds log in in a way that only AppSync Events and AppSync GraphQL have.
+    # Only AppSync Events and AppSync GraphQL have the kind of login that the clients of private-feeds use.
     *((target, "private-feeds") for target in TARGETS[2:]),
 }
 TAKEN = [(target, name) for target in TARGETS for name in SCENARIOS if (target, name) not in REFUSED]
@@ -78,9 +79,9 @@ class Opened:
 
 
 def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Clients) -> Opened:
-    """Let one client of each group open its connections; return the numbers times the group's clients.
+    """Count the connections that one client of each group opens; return them multiplied by the clients in the group.
 
-    The code of the users runs unchanged. An HTTP client opens its socket when it first sends.
+    The users' real code runs. An HTTP client opens its socket when it first sends.
     """
     made = Counter[str]()
 
@@ -132,7 +133,7 @@ def test_every_part_counts_what_the_users_open(
     (run, clients), plan = played(target, name), planned(target, name)
     real, totals = opened_by(monkeypatch, run, clients), run.totals
     assert (totals.websockets, totals.http, totals.sockets) == (real.connections, real.http, real.sockets)
-    # Workers are given their shares of these sockets, and check them against their limits of open files and
+    # Each worker gets a share of these sockets, and checks the share against its limits of open files and
     # local ports.
     for weights in ([1], [1, 2], [3, 1, 1]):
         given = shares(run, [Fraction(weight) for weight in weights])
@@ -140,7 +141,7 @@ def test_every_part_counts_what_the_users_open(
         assert sum(share.sockets for share in given) == real.sockets
         assert sum(share.websockets for share in given) == real.connections
         assert sum(share.subscriptions for share in given) == totals.subscriptions
-    # The plan counts the same sockets: in quotas, operations, needs of the machine, and printed text.
+    # `loadgen plan` counts the same sockets in its quotas, operations, machine needs and printed text.
     uses = {use.name: use.asked for use in plan.uses}
     connecting = [group for group in run.groups if group.holds_connections]
     assert sum(group.count for group in connecting) == uses["connections"] == real.connections
@@ -153,7 +154,7 @@ def test_every_part_counts_what_the_users_open(
     assert plan.needs.open_files == real.sockets + RESERVE
     assert plan.to_dict()["connections"] == real.connections
     assert f"{real.connections:,} connections" in wording.heading(plan)
-    # Requests are counted as HTTP requests or as requests over connections, whichever the groups use.
+    # There are HTTP requests only if a group publishes over HTTP, and WebSocket requests only if a group uses those.
     rates = Rates(run, plan.cost.loads)
     by_http = {group.name for group in run.groups if group.publish is not None and group.publish.over_http}
     assert (peak(rates.requests(over_http=True)) > 0) == bool(by_http) == (real.http > 0)
@@ -189,7 +190,7 @@ def test_participants_via_http_on_a_broker_publish_over_the_connection_that_they
     assert (broker.totals.websockets, broker.totals.sockets) == (101, 101)
     (share,) = shares(broker, [Fraction(1)])
     assert (share.sockets, share.websockets) == (101, 101)
-    # On AppSync Events, each of the hundred writers would have a second socket.
+    # On AppSync Events, each of the hundred writers has a second socket, because it publishes over HTTP.
     assert run_of(None, "chat", settings).totals.sockets == 201
     slow = needs(broker, estimate(broker, load_prices()).cost.loads, None, 1.0)
     assert slow.sockets_most == slow.sockets == 101

@@ -1,7 +1,7 @@
-"""Test the echo lane, which measures the round trip of a worker's own events to the service and back.
+"""Test the echo lane: a client in each worker that measures the round trip of its own events through the service.
 
-The tests are about its channel, its events, and its behaviour if the service refuses them. Whole runs with it
-are in tests/system/run/test_echo.py.
+The tests cover the lane's channel and events, and its behaviour if the service refuses them.
+tests/system/run/test_echo.py tests whole runs with an echo lane.
 """
 
 import time
@@ -165,7 +165,7 @@ def lane(
 
 
 def settle(made: EchoLane, timeout_s: float = 5) -> list[Any]:
-    """Wait until the lane has ended; return the rows of all its echoes."""
+    """Wait until the echo lane has ended; return the rows of all its echoes."""
     rows = []
     deadline = time.monotonic() + timeout_s
     while not made.over.is_set() and time.monotonic() < deadline:

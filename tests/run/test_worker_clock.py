@@ -14,17 +14,17 @@ _ENOUGH = 8
 
 
 def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Feed a worker's clock with the pings of a random world, one by one.
+    """Feed a worker's clock one by one with pings between simulated clocks, which differ at random.
 
-    Return three figures (ns) at random moments: the error of the estimate, the claimed error, and how early
-    an event due within a tenth of a second would be sent.
+    Return three arrays (ns) with values at random moments: the error of the estimate, the claimed error, and how
+    early an event due within a tenth of a second would be sent.
     """
     random = np.random.default_rng(seed)
     world = world_of(kind, random)
     pings, edges, shown = pinged(world, random)
     order = np.argsort(edges[1]).tolist()
     looked = _moments(random, world.jumps, edges[1][order])
-    # Read the clocks for all moments at once, which takes as long as for a single one.
+    # Compute the clocks' readings at all moments in one vectorised call. It takes no longer than for a single moment.
     nows, dues = (np.array(each) for each in zip(*looked.values(), strict=True))
     wall, raw, master = shown(nows)
     due_wall, _, due_master = shown(dues)
@@ -87,10 +87,10 @@ def test_the_true_offset_is_within_the_claimed_error(kind: str) -> None:
     found = [followed(kind, seed) for seed in range(40)]
     wrong, claimed, early = (np.concatenate(parts) for parts in zip(*found, strict=True))
     assert np.mean(wrong > claimed) <= 0.001
-    # An event is sent too early by no more than the claimed error plus what clocks may be slewed in a tenth
-    # of a second.
+    # An event is sent too early by at most the claimed error plus the slew that clocks may have in a tenth
+    # of a second (1,000 ppm).
     assert np.mean(early > claimed + 0.1 * SECOND * 1000e-6) <= 0.001
-    # Quick round trips bound the offset well, however long ago they were.
+    # Quick round trips keep the claimed error small, however long ago they were.
     assert np.median(claimed[wrong < MS]) < 15 * MS
 
 

@@ -27,5 +27,5 @@ def test_every_example_is_a_curve_and_has_a_picture(tmp_path: Path) -> None:
         scenario = draw.scenario_of(profile, tmp_path)
         assert resolve(scenario).warnings == ()
         shown.add(profile.removeprefix("profile:").lstrip(" {").split(":")[0])
-    # A run's record stores a CSV recording in the form `points`; the page has no example of it.
+    # The page has an example of each form of profile but `points`, the form in which a run's record stores a recording.
     assert {key for key in FORM_TAGS if key != "points"} <= shown

@@ -54,10 +54,10 @@ def test_all_that_are_not_whole_hold_no_more_than_the_bound_and_one_chunk() -> N
             content.chunks.put_nowait(CHUNK)
             await idle()
             most = max(most, bodies._held_bytes)
-        # The last chunk may exceed the limit: no body waits while there is room for one byte.
+        # A chunk is accepted while there is room for one byte, so the held bytes may exceed the limit by one chunk.
         assert LIMIT_BYTES < most <= LIMIT_BYTES + len(CHUNK)
         assert not any(each.done() for each in reading)
-        # A finished body makes room for another body's next chunk, but for no more.
+        # The end of a body frees the room of its one chunk, which one chunk of another body takes at once.
         contents[0].chunks.put_nowait(b"")
         await idle()
         assert reading[0].result() == CHUNK

@@ -14,7 +14,7 @@ _FILES = (".gitignore", "LICENSE", "README.md", "hatch_build.py", "locustfile.py
 
 
 def copy(folder: Path) -> Path:
-    """Copy the files to build from, because several builds at once would write to the same folders."""
+    """Copy the files that a build needs to ``folder``. Parallel builds in one folder would disturb each other."""
     for name in _PARTS:
         shutil.copytree(
             REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.new")

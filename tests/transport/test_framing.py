@@ -21,12 +21,12 @@ SIZES = st.one_of(
 
 
 class Reader:
-    """A client's protocol after its handshake, and what it made of the bytes."""
+    """Collects the frames that `TextFrames` reads itself or leaves to the `websockets` client protocol."""
 
     def __init__(self) -> None:
         self.protocol = ClientProtocol(parse_uri("ws://x/"), max_size=MAX_BYTES)
         self.protocol.state = OPEN
-        # The parser expects a frame, as after the upgrade.
+        # Start the frame parser, as the library does after the upgrade.
         self.protocol.parser = self.protocol.parse()
         next(self.protocol.parser)
         self.seen: list[tuple[int, bool, bytes]] = []
@@ -127,7 +127,7 @@ def test_only_a_message_that_ends_with_the_read_is_exact() -> None:
     assert fed(stream[2:], 50, 7) == [(50, 0)]
     assert fed(stream[:2], 60, 8) == []
     assert fed(stream[2:] + stream, 70, 9) == [(70, 9), (70, 0)]
-    # If the read may have left data in the socket, its last message is not exact either.
+    # If the read may have left data in the socket, even the arrival time of its last message is not exact.
     assert fed(stream, 80, 10, 10) == [(80, 10)]
 
 
@@ -161,7 +161,7 @@ def test_frames_are_for_the_fast_path_only_at_a_boundary_and_while_nothing_is_el
         assert state(found) == (at_boundary, at_boundary)
     found.end()
     assert state(found) == (False, False)
-    # A frame that is refused or too long also ends the use of the fast path.
+    # After a frame that is refused or too long, the fast path gets no more data.
     for refused, data in (("no", begun), (None, text[:1] + b"\x7f" + (MAX_BYTES + 1).to_bytes(8))):
         found = frames_of(refused)
         found.feed(data, 1, 2)

@@ -13,7 +13,7 @@ from loadgen.protocol.urls import EndpointError
 
 
 def _service(target: WebSocketUrl, login: Any) -> Service:
-    # Imported late: reading a scenario must not load the client.
+    # Import the service only here, so that reading a scenario does not load the client code.
     from loadgen.protocol.api_gateway.service import ApiGatewayService
 
     return ApiGatewayService(target, login)
@@ -49,7 +49,7 @@ def protocol_of(url: str) -> TargetProtocol:
         target = WebSocketUrl.from_url(url)
         shape, remote = target.shape, not target.loopback
     except EndpointError:
-        shape, remote = Shape(), False  # `endpoints`, called later, raises the error of an invalid URL
+        shape, remote = Shape(), False  # ignore the invalid URL here: `endpoints` raises the error later
     return TargetProtocol(
         name="api-gateway",
         title=TITLE,

@@ -61,8 +61,8 @@ EARLY_DATA = "data came before the subscribe_success of its subscription"
 class AppSyncSession(RealtimeSession):
     """Implements `Session` for one connection to an Event API.
 
-    Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`, as the first `ka` does on AWS (sst #5729).
+    Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` is
+    allowed before and after a `subscribe_success`: on AWS, the first `ka` comes at either time (sst #5729).
     """
 
     __slots__ = ("_lane", "_publishes", "_service")
@@ -73,7 +73,7 @@ class AppSyncSession(RealtimeSession):
         super().__init__(handler)
         #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
-        #: The C code that sends publishes besides `publish`, or None if `publish` alone sends them.
+        #: Object in C that sends some of the publishes, or None if the method `publish` sends all of them.
         self._lane: native.PublishLane | None = None
         self._service = service
         self.receive = self._make_receive()
@@ -111,7 +111,7 @@ class AppSyncSession(RealtimeSession):
         return fast_path
 
     def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None]:
-        """Let ``lane`` (C code) send publishes; return the function that gives it the frame for a channel."""
+        """Let ``lane`` (C code) send publishes; return the function from which it gets a channel's frame template."""
         self._lane = lane
         return self._service.publish_frame
 
@@ -121,8 +121,8 @@ class AppSyncSession(RealtimeSession):
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
             if b'"data"' not in message:
-                # Most messages that are not deliveries are recognised by this test. It takes a tenth of the time of a
-                # failed decoding.
+                # This search recognises most messages that are not deliveries, in a tenth of the time of a failed
+                # decoding.
                 on_other(message, arrival_ns, read_ns)
                 return
             try:
@@ -148,7 +148,7 @@ class AppSyncSession(RealtimeSession):
                 handler.on_undecodable(unreadable.NO_ID, partial(self._service.shown, text))
                 return
             if isinstance(message.event, str):
-                # The type contains JSON escapes, so `receive` did not recognise it.
+                # The message's `type` is written with JSON escapes, so `receive` did not recognise the delivery.
                 handler.on_event(request, message.event, arrival_ns, read_ns)
                 return
             handler.on_deviation(EVENT_IS_A_LIST if message.event is not None else NO_EVENT)
@@ -200,7 +200,7 @@ class AppSyncSession(RealtimeSession):
             self._handler.on_deviation(PUBLISH_UNASKED)
 
 
-#: Credentials that are the same for every request, since they sign nothing.
+#: Credentials that are the same for every request, because they contain no signature of the request.
 _SIGNS_NOTHING: Final = (ApiKey, BearerToken)
 #: Maximum number of publish frames to keep; each has some 200 bytes.
 _MOST_FRAMES: Final = 1_024
@@ -231,7 +231,7 @@ class AppSyncEvents(RealtimeService):
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
-        """Return a new session; the name is not used."""
+        """Return a new session; ``name`` is ignored."""
         return AppSyncSession(self, handler)
 
     def subscribe_authorization(self, channel: str) -> dict[str, str]:
@@ -246,7 +246,7 @@ class AppSyncEvents(RealtimeService):
         return self._authorization(credential, publish_body(channel, list(events)) if signs else b"")
 
     def publish_frame(self, channel: str) -> PublishFrame | None:
-        """Return the frame shared by all publishes to a channel, or None if each publish needs its own signature."""
+        """Return the frame template for all publishes to a channel, or None if each publish needs its own signature."""
         credential = self._publish
         if not isinstance(credential, _SIGNS_NOTHING):
             return None

@@ -1,6 +1,6 @@
 """Limits and intervals of AppSync GraphQL subscriptions.
 
-The values are those of `docs/appsync-graphql.md`, with their certainty.
+The values are those of `docs/appsync-graphql.md`. Each docstring says how certain its value is.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ SUBSCRIPTIONS_PER_CONNECTION: Final = 200
 APIs."""
 
 INBOUND_MESSAGES_PER_SECOND: Final = 10_000
-"""Number of publishing mutations per second and API (secondary source; L-A1B022A0); adjustable."""
+"""Publishing mutations per second and API (AWS quota code L-A1B022A0, from a secondary source); adjustable."""
 
 KEEPALIVE_INTERVAL_S: Final = 60
 """Seconds between two `ka` messages (source: a recorded session)."""

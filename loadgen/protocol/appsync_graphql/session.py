@@ -27,7 +27,7 @@ ERROR_UNASKED = "error came for a subscription that nobody asked for"
 COMPLETE_UNASKED = "complete came for a subscription that nobody asked for"
 EARLY_DATA = "data came before the start_ack of its subscription"
 
-#: The service ended a subscription by itself, as after `invalidateSubscriptions`.
+#: The service ended a subscription without a request, as it does after `invalidateSubscriptions`.
 ENDED = "the service ended a subscription (complete without a stop)"
 
 
@@ -85,7 +85,10 @@ class GraphqlSession(RealtimeSession):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return C code that processes `data` messages of these subscriptions, or None for events with a checksum."""
+        """Return a fast path in C for `data` messages of these subscriptions, or None if Python must process them.
+
+        The C code cannot verify the checksums that a scenario may ask for.
+        """
         template = self._service.template
         if template is None or place.checked:
             return None
@@ -159,8 +162,8 @@ class GraphqlSession(RealtimeSession):
     ) -> None:
         """Process a `data` message that the quick decoder refuses: it has no id, no event, or an unusual form.
 
-        An event is missing if the mutation's selection set lacks the event's field, since subscribers get only fields
-        that the mutation asked for (secondary source); the errors of the `data` message, if any, say so.
+        An event is missing if the mutation's selection set lacks the event's field, because subscribers get only fields
+        that the mutation asked for (secondary source). The `data` message may then contain errors that tell this.
         """
         handler = self._handler
         if message.id is None:

@@ -22,7 +22,7 @@ RULES = ProtocolRules(
     # No limit, since sources disagree: 200/s or 2,000/s.
     connects_per_s=None,
     events_per_s=limits.INBOUND_MESSAGES_PER_SECOND,
-    # No lifetime: AWS documents the limit of 24 hours for AppSync Events only.
+    # No limit, since AWS documents the maximum of 24 hours for AppSync Events only.
     connection_lifetime_s=None,
     subscriptions_per_connection=limits.SUBSCRIPTIONS_PER_CONNECTION,
     publishes_over_connections=False,
@@ -33,7 +33,7 @@ RULES = ProtocolRules(
 
 
 def _service(endpoints: GraphqlUrl, credential: Any) -> Service:
-    # Imported late: reading a scenario must not load the codec.
+    # Import the service only here, so that reading a scenario does not load its message codec.
     from loadgen.protocol.appsync_graphql.service import AppSyncGraphql
 
     return AppSyncGraphql(endpoints, credential)
@@ -63,5 +63,8 @@ PROTOCOL = TargetProtocol(
 
 
 def protocol_of(url: str, text: str | None = None) -> TargetProtocol:
-    """Return a GraphQL API's protocol; ``text`` is the file that the URL's `operations` names, or None to read it."""
+    """Return a GraphQL API's protocol.
+
+    ``text`` is the content of the file that the URL's `operations` names, or None to read the file.
+    """
     return PROTOCOL if text is None else replace(PROTOCOL, endpoints=partial(GraphqlUrl.from_url, text=text))

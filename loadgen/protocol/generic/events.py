@@ -23,7 +23,7 @@ def of_events(
     shown: Callable[[Message], str],
     redacted: Callable[[str], str],
 ) -> OnMessage:
-    """Return the function that processes bytes of a stream and passes the data of its events to ``receive``.
+    """Return a function that parses bytes of an event stream and passes the data of each event to ``receive``.
 
     ``stream`` returns the connection's parser.
     """

@@ -20,8 +20,8 @@ Written = str | int | float | bool | None | Mapping[str, "Written"] | Sequence["
 """A template as it is written in the protocol file."""
 
 _Value = Callable[[str, int, str, Sequence[str]], bytes]
-"""Returns a placeholder's bytes, given the id, the number, the channel (in the service's form) and the events of a
-request."""
+"""Returns the bytes to write for a placeholder. The arguments are a request's id, its number, its channel (in the
+service's form) and its events."""
 
 _RAW: Final[Mapping[str, _Value]] = {
     "id": lambda id_, number, channel, events: id_.encode(),
@@ -32,7 +32,7 @@ _RAW: Final[Mapping[str, _Value]] = {
     "events": lambda id_, number, channel, events: _encode(events),
     "events_json": lambda id_, number, channel, events: b"[%b]" % ",".join(events).encode(),
     "bytes": lambda id_, number, channel, events: b"%d" % len(events[0].encode()),
-    # Encode the event as a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
+    # The event as a form value in application/x-www-form-urlencoded (WHATWG URL, 5.2).
     "event_form": lambda id_, number, channel, events: quote_plus(events[0], safe="*-._").encode(),
 }
 _IN_STRING: Final[Mapping[str, _Value]] = {
@@ -48,7 +48,8 @@ _AS_JSON: Final[Mapping[str, _Value]] = {
     "event": lambda id_, number, channel, events: _encode(events[0]),
 }
 
-#: Placeholders for values that are JSON: in a JSON template each must be a whole value, not part of a string.
+#: Placeholders that are replaced by JSON. In a JSON template, such a placeholder must be a whole value, not a part of a
+#: string.
 ALONE: Final = frozenset({"events", "events_json", "event_json"})
 
 
@@ -82,8 +83,8 @@ def check(written: Written, known: Sequence[str]) -> None:
     """Check a template's placeholders.
 
     Raises:
-        TemplateError: a placeholder has an unknown name, or is within a JSON string although its value is JSON; or a
-            text has too many brackets to look for JSON in it.
+        TemplateError: a placeholder has an unknown name, or is inside a JSON string although its value is JSON, or a
+            text has too many brackets to search for JSON in.
     """
     for text in _texts(written):
         if _has_secrets(text):
@@ -119,7 +120,7 @@ class Secrets:
         """Return the value to write in place of a placeholder, escaped if the placeholder is within a JSON string.
 
         Raises:
-            UnfitLoginError: the value of a login is not possible at this place.
+            UnfitLoginError: a value of the login cannot be written into the text around the placeholder.
         """
         if place.of_environment:
             value = self._environment[place.name]
@@ -130,17 +131,17 @@ class Secrets:
         return self._escaped(place, value)
 
     def in_json(self, place: Place) -> str:
-        """Return the value for a place in a string that the caller then encodes as JSON.
+        """Return the value for a placeholder inside a string that the caller then encodes as JSON.
 
-        Unlike `written`, this method does not check a login's value against the text around the place: JSON can hold
-        any text.
+        Unlike `written`, this method does not check whether a login's value fits the text around the placeholder,
+        because JSON can hold any text.
         """
         return self._escaped(
             place, self._environment[place.name] if place.of_environment else self._login[place.name]
         )
 
     def _escaped(self, place: Place, value: str) -> str:
-        """Return a value, escaped if its place is within a JSON string."""
+        """Return a value, escaped if its placeholder is within a JSON string."""
         if not place.of_environment and not _is_unicode(value):
             self._demand(place, "text with a broken character, which UTF-8 cannot hold")
         return _encode(value)[1:-1].decode() if place.where is Where.STRING else value
@@ -163,7 +164,7 @@ class Frame:
         ``login`` has the values of the placeholders of a client's login, or is None if the template has none.
 
         Raises:
-            UnfitLoginError: a value of the login is not possible at its place.
+            UnfitLoginError: a value of the login cannot be written into the text around its placeholder.
         """
         secrets = Secrets(environment, login)
         parts = _text_parts(written, secrets) if isinstance(written, str) else _parts(written, secrets)
@@ -242,7 +243,7 @@ def _is_unicode(value: str) -> bool:
 
 
 def _pieces(text: str) -> Iterator[str | tuple[str, bool] | Place]:
-    """Yield the parts of a text, with a `Place` for each secret."""
+    """Yield the parts of a template's text: literal text, (name, False) for a placeholder, a `Place` for a secret."""
     if not _has_secrets(text):
         yield from pieces(text)
         return

@@ -19,7 +19,10 @@ class AwsKeys(Protocol):
 
     @property
     def credentials(self) -> Callable[[], Any]:
-        """Returns `access_key`, `secret_key` and `token`; called for each connection, as they are renewed."""
+        """A function that returns an object with `access_key`, `secret_key` and `token`.
+
+        It is called for each connection, because the credentials are renewed.
+        """
 
     @property
     def region(self) -> str:
@@ -28,7 +31,7 @@ class AwsKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """Paths of an X.509 certificate chain and its private key, PEM; the TLS connection is the login."""
+    """Paths of PEM files with an X.509 certificate chain and its private key. The client logs in by TLS alone."""
 
     certificate: str
     key: str

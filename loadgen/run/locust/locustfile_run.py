@@ -1,4 +1,4 @@
-"""Make a run from a locustfile without a scenario: the numbers of users of each class, and the phases."""
+"""Derive a run from a locustfile that has no scenario: the number of users of each class, and the run's phases."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ _Tick = tuple[int, float, Sequence[type[User]] | None]
 
 
 def stands_alone(classes: Sequence[type[User]], scenario: str | None, default: str) -> bool:
-    """Return True if the classes of a locustfile need no scenario and the user has named no scenario."""
+    """Return True if a locustfile's user classes can run without a scenario and the user has named none."""
     ours = [each for each in classes if issubclass(each, EventsUser)]
     return (
         bool(ours) and scenario in (None, default) and not any(hasattr(each, "payload") for each in classes)
@@ -46,8 +46,8 @@ def run_of_classes(
     If there is a load shape, it decides the number of users at each time.
 
     Raises:
-        ScenarioError: an override does not fit.
-        RunError: the load shape cannot be followed.
+        ScenarioError: an override is invalid for this run.
+        RunError: a tick of the load shape fails or is invalid.
     """
     ours = [each for each in classes if issubclass(each, EventsUser)]
     path = Path(inspect.getfile(ours[0]))
@@ -84,8 +84,8 @@ def _ticks(shape: LoadTestShape, ours: Sequence[type[User]]) -> Iterator[_Tick]:
     """Yield the ticks of a load shape, one per second of simulated time, before the run begins."""
     users = 0
     at_s = 0
-    # These methods of Locust return the time and the number of users of a running test. No test runs yet, so replace
-    # them.
+    # In Locust these methods return the time and the number of users of the running test. No test runs yet, so replace
+    # the methods by ones that return simulated values.
     vars(shape)["get_run_time"] = lambda: float(at_s)
     vars(shape)["get_current_user_count"] = lambda: users
     while at_s < _LONGEST_S:

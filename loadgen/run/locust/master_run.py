@@ -30,8 +30,9 @@ class Display(Protocol):
 class MasterRun:
     """A run that a coordinator conducts. At its end ``on_end`` is called with the exit code; then :attr:`ended` is set.
 
-    ``report`` is False to leave out the HTML report; ``shown`` selects the printed text. ``has_page`` is True if the
-    process goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`; tests replace it.
+    ``report`` is False to leave out the HTML report. ``shown`` selects the text that is printed about the run.
+    ``has_page`` is True if the process goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`, except
+    in tests.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class MasterRun:
         return self.over or bool(self.coordinator.done.is_set())
 
     def conduct(self) -> None:
-        """Take the run to its end; whatever happens, an exit code is decided."""
+        """Conduct the run until it ends, and decide the exit code even if an exception occurs."""
         found = Ending()
         try:
             self.coordinator.run()

@@ -24,7 +24,7 @@ class Runs(Protocol):
 
 
 class ScenarioShape(LoadTestShape):
-    """Make Locust spawn all users at once, and stop it when the run is over.
+    """A load shape that makes Locust spawn all users at once, and ends Locust's test when the run is over.
 
     Each client connects at its own time in the scenario's ramp, so Locust's spawning, which works in steps of a second,
     neither limits nor shapes the ramp.
@@ -46,7 +46,7 @@ class ScenarioShape(LoadTestShape):
         return made
 
     def reset_time(self) -> None:
-        """Note that a test begins; the web UI can start several, one after the other.
+        """Prepare for a new test. The web UI can start several tests, one after the other.
 
         Locust calls this before a test's first tick, and on a master once more when the run has begun.
         """
@@ -61,7 +61,8 @@ class ScenarioShape(LoadTestShape):
             return None
         run = self._runs.run
         if run is not None and run is not self._before:
-            # Locust calls again only a second after this returns: wait here, to stop as soon as the run is over.
+            # Locust sleeps for a second between calls of `tick`. Wait here instead, so that the test stops as soon as
+            # the run is over.
             run.ended.wait(_TICK_S)
             if run.over:
                 return None

@@ -35,8 +35,8 @@ class WorkerProcess(LocustProcess):
             self,
             runner.client_id,
             settings.allowed,
-            # A forked worker shares the command line that chose the login. Any other worker must itself permit the
-            # login that the master sends: see `credentials.allowed`.
+            # A forked worker shares the command line that chose the login. On any other worker, its own settings must
+            # permit the login that the master sends: see `credentials.allowed`.
             None if self.is_forked else "the master",
             this_process,
             self._early,
@@ -46,7 +46,7 @@ class WorkerProcess(LocustProcess):
 
     @property
     def account(self) -> Agent | Account:
-        """The object that counts failures now: the agent while it records, else one for failures before a run."""
+        """The object that counts failures at present: the agent during a run, else an account of earlier failures."""
         return self._early if self._worker.current is None else self._worker.current
 
     @property
@@ -79,7 +79,7 @@ class WorkerProcess(LocustProcess):
             self._runner.register_message(kind, self.on_message)
 
     def on_interrupt(self) -> None:
-        """End the run or leave it: see `WorkerSide.on_interrupt`."""
+        """Handle Ctrl-C or another ending signal: see `WorkerSide.on_interrupt`."""
         self._worker.on_interrupt()
 
     def watch(self) -> None:
@@ -107,5 +107,5 @@ class WorkerProcess(LocustProcess):
         """Do nothing: the master ends a run."""
 
     def close(self) -> None:
-        """Hand over the record of a run that is not over."""
+        """If a run is not over, hand over what this worker has recorded so far."""
         self._worker.close()

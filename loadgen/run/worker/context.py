@@ -81,7 +81,7 @@ class Context:
         )
 
     def echo_plan(self, begin: Begin) -> EchoPlan | None:
-        """Return the settings of this worker's echo lane (see `run.echo`), or None if the run has no echoes."""
+        """Return the settings of this worker's echo client (see `run.echo`), or None if the run has no echoes."""
         if begin.echo_ns is None:
             return None
         return plan_echo(

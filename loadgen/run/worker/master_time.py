@@ -72,7 +72,7 @@ class MasterTime:
 
     def master_ns(self, local_ns: int) -> int:
         """Return what the master's clock shows when this process's shows ``local_ns``."""
-        # Use the same offset as `local_ns`, so that a time converted there and back is unchanged.
+        # Use the same offset as `local_ns`, so that a time converted to the other clock and back is unchanged.
         return local_ns + (local_ns - self._estimate.local_ns(local_ns))
 
     def wait_until_known(self) -> None:
@@ -85,7 +85,7 @@ class MasterTime:
         if not estimate.apart:
             clock.wait_until(estimate.local_ns(due_ns))
             return
-        # The clocks drift apart during the wait: recompute the offset from the latest pings.
+        # The two clocks drift apart during the wait, so recompute the offset from the latest pings before the end.
         while (left_ns := estimate.local_ns(due_ns) - clock.now_ns()) > 0:
             soon = left_ns <= _FRESH_NS
             clock.wait_until(clock.now_ns() + (left_ns if soon else left_ns - _FRESH_NS // 2))

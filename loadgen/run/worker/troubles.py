@@ -31,7 +31,7 @@ class Troubles:
             self.fatal = reason
 
     def on_network(self, sentence: str) -> None:
-        """Count a note about connecting; print it the first time."""
+        """Count a note about connecting, such as an address that does not answer; print each different note once."""
         if sentence not in self.network:
             if len(self.network) >= _MOST_NETWORK_NOTES:
                 return
@@ -39,5 +39,5 @@ class Troubles:
         self.network[sentence] += 1
 
     def on_broken(self, what: str) -> None:
-        """Note the first reason why this worker cannot do its part; ``what`` follows `worker 3` in a sentence."""
+        """Note the first reason why this worker cannot do its part; ``what`` completes a sentence like `worker 3 …`."""
         self.broken = self.broken or f"worker {self._worker} {what}"

@@ -16,9 +16,9 @@ _ORDER = [Mode.IAM, Mode.COGNITO, Mode.OIDC, Mode.LAMBDA, Mode.API_KEY]
 
 @dataclass(frozen=True, slots=True)
 class AllowedModes:
-    """The modes that each operation of an API allows.
+    """The authorization modes that each operation of an API allows.
 
-    A namespace may override the modes of publish and subscribe (AWS docs).
+    A namespace may set its own modes for publish and subscribe (AWS docs).
     """
 
     connect: Collection[Mode]

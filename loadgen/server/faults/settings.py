@@ -33,12 +33,12 @@ class Uniform(Part):
 
 
 class Normal(Part):
-    """A normally distributed delay, cut at zero."""
+    """A normally distributed delay. Negative delays are raised to zero."""
 
     mean_ns: PositiveDurationNs = Field(alias="mean")
-    """Mean, before the cut at zero."""
+    """Mean of the normal distribution, before negative delays are raised to zero."""
     sd_ns: DurationNs = Field(alias="sd")
-    """Standard deviation, before the cut at zero."""
+    """Standard deviation of the normal distribution, before negative delays are raised to zero."""
 
 
 class Exponential(Part):
@@ -95,7 +95,7 @@ class Delay(Part):
 
 
 class Repeated(Part):
-    """A fault that happens once or periodically, timed from the first accepted publish."""
+    """A fault that happens once or periodically. Its times are counted from the first accepted publish."""
 
     after_ns: DurationNs = Field(alias="after")
     """Time from the first accepted publish to the first occurrence."""
@@ -114,7 +114,7 @@ class Disconnect(Repeated):
     """Closes a share of the connections that have subscriptions."""
 
     share_percent: Share = Field(alias="share")
-    """Share, drawn at random, of the connections that have subscriptions."""
+    """Share of the connections with subscriptions that is closed. The connections are chosen at random."""
     code: Annotated[int, Field(ge=1000, le=4999)] = 1001
     """Close code; 1006 cuts the connection without a close frame."""
 

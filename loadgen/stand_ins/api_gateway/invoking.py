@@ -1,4 +1,4 @@
-"""The gateway's side of the backend: its process, and the invocations that wait for answers."""
+"""Run the gateway's backend in a separate process, and track the invocations that wait for its answers."""
 
 import asyncio
 from typing import Final
@@ -32,7 +32,7 @@ class BackendProcess:
             stdout=asyncio.subprocess.PIPE,
             env=subprocesses.environment(),
             limit=link.LINE_MAX_BYTES,
-            # Ctrl-C on the terminal reaches the gateway, which ends the backend after its own work.
+            # In its own session, the backend gets no Ctrl-C from the terminal. The gateway ends it after its own work.
             start_new_session=True,
         )
         self._write(link.encode(start))

@@ -9,7 +9,7 @@ LINE_MAX_BYTES: Final = 2 * 1024 * 1024
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first line that the gateway sends: the address of `@connections` and the options of the backend."""
+    """The first line from the gateway to its backend: the URL of the `@connections` API, and the backend's options."""
 
     url: str
     """The URL of `@connections`, without a slash at its end."""

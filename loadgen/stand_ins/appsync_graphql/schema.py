@@ -109,7 +109,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
-    """A checked GraphQL operation; compared by identity, since each text is compiled only once."""
+    """A checked GraphQL operation. Objects are compared by identity, since each cached text has only one."""
 
     kind: str
     calls: tuple[Call, ...]
@@ -117,7 +117,7 @@ class Compiled:
     variables: tuple[tuple[str, Any, Any], ...]
 
     def coerced(self, given: Any) -> dict[str, Any]:
-        """Return the variables' values.
+        """Validate the given variables and return their values, with defaults filled in.
 
         Raises:
             OperationError: a variable is missing or of the wrong type.
@@ -177,7 +177,9 @@ class Schema:
         self._compiled = lru_cache(maxsize=_MOST_DOCUMENTS)(self._compile)
 
     def compile(self, query: str, name: str | None = None) -> Compiled:
-        """Return the operation of a document by its name, or the only one; the same text gives the same object.
+        """Return the operation ``name`` of a GraphQL document, or its only operation if ``name`` is None.
+
+        Results are cached, so the same text usually gives the same object.
 
         Raises:
             OperationError: the document is invalid.
@@ -236,7 +238,10 @@ class Schema:
     def _nodes(
         self, selection: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode], depth: int
     ) -> list[FieldNode]:
-        """Return the fields of a selection set and its fragments; only the first field for each response key."""
+        """Return the fields of a selection set, including those of its fragments.
+
+        If several fields have the same response key (alias or name), only the first one is returned.
+        """
         if depth > _MOST_DEPTH:
             raise OperationError("The document is nested too deeply")
         found: dict[str, FieldNode] = {}
@@ -350,7 +355,7 @@ def _strings(arguments: Any) -> list[str]:
 
 
 def _value_of(node: ValueNode) -> Callable[[Mapping[str, Any]], Any]:
-    """Return a function that takes the variables and returns the value of an argument."""
+    """Compile the value of an argument to a function that takes the document's variables and returns the value."""
     if isinstance(node, VariableNode):
         name = node.name.value
         return lambda variables: variables.get(name, _ABSENT)

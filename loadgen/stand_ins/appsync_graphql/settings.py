@@ -31,7 +31,7 @@ class GraphqlSettings:
     #: Maximum number of `start` messages per second for the whole API, or 0 for no limit.
     starts_per_s: float = 0
     payload_bytes: int = limits.EVENT_MAX_BYTES
-    #: True to parse and encode AWSJSON values anew instead of passing on their text.
+    #: True to decode and re-encode AWSJSON values, which may change their text; False to pass on the text unchanged.
     rewrites_json: bool = False
 
     @classmethod
@@ -66,11 +66,11 @@ class GraphqlSettings:
 
 
 def _access(file: str | None, api_key: str) -> AccessControl:
-    """Return the authorization of the API: by its own key, or by the modes in the `auth` of an API file."""
+    """Return the API's access control: by ``api_key`` only, or by the modes in the `auth` of the API file ``file``."""
     if file is None:
         definition = ApiDefinition.simple(["default"], api_key)
     else:
-        # Imported late: it loads pydantic and the YAML reader.
+        # Import this only here, because it loads pydantic and the YAML reader.
         from loadgen.server.api_file import define, load_api_file
 
         path = Path(file)

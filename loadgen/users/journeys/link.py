@@ -34,7 +34,7 @@ class Link:
         self._reconnects = ReconnectPolicy(plan.behaviour)
         #: The reason why the client has no login, or None if it has one.
         self._no_login: str | None = None
-        #: Held while a greenlet opens the connection or ends its life, so that only one does so at a time.
+        #: Held while a greenlet opens or closes the connection, so that only one greenlet does so at a time.
         self._opening = RLock()
         self._up = False
         self._returning: Greenlet | None = None
@@ -94,13 +94,13 @@ class Link:
                 gevent.sleep(min(wait_s, max(0.0, deadline_s - time.monotonic())))
 
     def reconnect(self, deadline_s: float) -> None:
-        """End the connection's life and open it again; raises the same errors as :meth:`connect`."""
+        """Close the connection and open it again; raises the same errors as :meth:`connect`."""
         with self._opening:
             self.leave()
             self.connect(deadline_s)
 
     def leave(self) -> None:
-        """End the current life of the connection, if there is one."""
+        """Close the connection, if it is open. `connect` can open it again."""
         with self._opening:
             connection, life = self.connection, self.connection.life
             if connection.cut(LEAVE, with_close_frame=True):
@@ -122,8 +122,7 @@ class Link:
 
     def _open(self, timeout_s: float) -> None:
         self.connection.open(timeout_s)
-        # Set this before the feeds are requested. If the connection is lost meanwhile, `_on_ended` must be able to
-        # clear it.
+        # Set `_up` before requesting the feeds, because `_on_ended` clears it if the connection is lost meanwhile.
         self._up = True
         for feed in self._feeds:
             self.connection.subscribe(feed.plan)
@@ -138,7 +137,7 @@ class Link:
         raise RefusedError(said) from None
 
     def _on_ended(self, connection: ClientConnection) -> None:
-        """Note that a life of the connection has ended; called from the gevent hub, so it must not block."""
+        """Note that the connection has ended, and arrange a reconnect. Must not block: the gevent hub calls this."""
         self._up = False
         if connection.intent != LEAVE and not self._closing and not self._run.stopping:
             self._returning = gevent.spawn(self._come_back)

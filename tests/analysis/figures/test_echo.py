@@ -70,8 +70,8 @@ def two_hosts(
 ) -> Any:
     """Summarise a run of two workers, each with a subscriber, of which one or both publish.
 
-    ``ways_ns`` are the true service latencies from one worker to another. Worker 1's stamps are ahead by ``wrong_ns``.
-    Its pings do not show this error, because the delays of their two directions hide it.
+    ``ways_ns`` holds the true latency from each worker to each, by (sender, receiver). Worker 1's clock is ahead by
+    ``wrong_ns``. Its pings do not show this error, because unequal delays to the master and back hide it.
     """
     events: list[Row] = []
     deliveries: list[Row] = []
@@ -152,8 +152,8 @@ def test_the_sum_of_two_ways_is_free_of_clocks_and_half_the_difference_is_the_cl
         assert pair["there_ns"] + pair["back_ns"] == 8 * MS
         assert pair["asymmetry_ns"] == 4 * MS
         assert pair["apparent_ns"] == wrong_ns
-        # A delivery to a subscriber of the scenario takes 4 ms and an echo 3 ms on average, so the fan-out takes 1 ms
-        # more.
+        # On average, a delivery to a subscriber takes 4 ms and an echo to its own publisher 3 ms. So the fan-out to
+        # subscribers accounts for 1 ms.
         assert (pair["echo_ns"], pair["fanout_ns"]) == (3 * MS, MS)
         assert pair["error_ns"] >= abs(wrong_ns)
         assert pair["deliveries"] == [EVENTS, EVENTS]
@@ -161,7 +161,8 @@ def test_the_sum_of_two_ways_is_free_of_clocks_and_half_the_difference_is_the_cl
 
 
 def test_where_one_worker_publishes_the_echoes_bound_the_clocks(tmp_path: Path) -> None:
-    # A's way to and from the service takes 1 ms, B's 2 ms, and the service itself 1 ms.
+    # Between host A and the service, a message takes 1 ms each way; between host B and the service, 2 ms. The
+    # service itself takes 1 ms.
     for wrong_ns in (0, 150 * US):
         (pair,) = two_hosts(
             tmp_path / str(wrong_ns),
@@ -294,7 +295,7 @@ def test_what_the_lanes_did_is_in_the_cost(tmp_path: Path) -> None:
         simple_run(tmp_path / name, workers=[worker(0, lane, id="local")], prices=prices)
         operations.append(analysis.summarise(analysis.load(tmp_path / name))["cost"]["operations"])
     without, with_lane = operations
-    # An echo of 200 bytes is billed as two units of 120 bytes.
+    # The made-up price list bills in units of 120 bytes, so an echo of 200 bytes counts as two.
     assert with_lane["probe_publish"] - without["probe_publish"] == 18
     assert with_lane["probe_delivery"] - without["probe_delivery"] == 18
     assert with_lane["connect"] - without["connect"] == 1

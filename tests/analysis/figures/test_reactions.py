@@ -1,4 +1,4 @@
-"""Test the chain from a request to its replies by hand, and against a naive model on random records."""
+"""Test figures of the chain from a request to its replies, computed by hand and by a naive model on random records."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ from tests.analysis.synthetic import (
 
 ASK, ANSWER = "/default/ask", "/default/answer"
 ASKER, RESPONDER = 1, 2
-#: The number of the responder's subscription, and of the asker's.
+#: Subscription numbers: ASKED is the responder's subscription to requests, HEARD the asker's to replies.
 ASKED, HEARD = 20, 30
 
 
@@ -73,7 +73,7 @@ def by_hand() -> Tables:
             delivery(first, ASKED, 5 * MS),
             delivery(replies[2], HEARD, 2 * MS),
             delivery(replies[0], HEARD, 25 * MS),
-            # A second copy does not count as another arrival.
+            # This second copy of a reply does not count as another arrival.
             delivery(replies[0], HEARD, 30 * MS),
         ],
     }
@@ -160,7 +160,7 @@ def test_requests_that_were_all_lost_caused_nothing_and_are_no_lost_replies(tmp_
 def test_a_stream_counts_whole_though_it_goes_on_into_the_drain(tmp_path: Path) -> None:
     asked = event(ASKER, 0, ASK, 999 * MS)
     replies = [reply(n, asked, 999 * MS + (n + 1) * 10 * MS) for n in range(3)]
-    # The fourth reply was due after the end of the run.
+    # The fourth reply was due after the end of the run, so it was not sent.
     replies.append(reply(3, asked, 2 * SECOND, status="unsent", sent_ns=None, acked_ns=None, slot_ns=None))
     tables: Tables = {
         "events": [asked, *replies],
@@ -230,7 +230,7 @@ _STEPS_NS, _DELAYS_NS, _DELAYS_MS = st.integers(0, 9 * MS), st.integers(0, 20 * 
 def records(draw: st.DrawFn) -> Tables:
     """Draw requests to two responders, and replies that fail in any way and arrive in any order.
 
-    Some of them are due before or after the measure phase.
+    Some of the requests are due before or after the measure phase.
     """
     events: list[Row] = []
     deliveries: list[Row] = []
@@ -350,7 +350,7 @@ def modelled(tables: Tables) -> dict[str, Any]:
     }
 
 
-# Each record has up to ten chains, since the SQL takes almost as long for a single chain.
+# Each record has up to ten chains of request and replies, since the SQL is almost as slow with a single chain.
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=records())
 def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tables: Tables) -> None:
@@ -362,7 +362,7 @@ def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tab
     assert found is not None
     counts = {**found["requests"], **found["replies"]}
     names = [name for name in model if not name.endswith("_ns")]
-    # Requests and replies both have a key `expected`. In `counts` and in the model, it has the value of the replies.
+    # Both requests and replies have a key `expected`. `counts` and the model contain only the replies' value.
     assert {name: counts[name] for name in names} == {name: model[name] for name in names}
     for name in ("latency_ns", "first_ns", "gap_ns"):
         own = Percentiles.of(np.array(model[name], dtype=np.int64)).to_dict()

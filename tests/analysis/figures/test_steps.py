@@ -70,7 +70,7 @@ def test_each_step_has_its_own_counts_and_percentiles(tmp_path: Path) -> None:
         ]
         figures = Percentiles.of(np.array(own)).to_dict()
         high = {name: value for name, value in figures.items() if name not in ("count", "negative")}
-        # This record does not say how exact its stamps are, so the lower bound is unknown.
+        # This run's record does not say how exact its arrival times are, so the lower bounds (`low`) are unknown.
         assert step["headline_ns"] == {**figures, "error_ns": 0, "low": None, "high": high}
     # The steps together make up the measure phase.
     assert sum(step["delivered"] for step in steps) == summary["ledger"]["delivered"]
@@ -117,7 +117,7 @@ def test_sql_finds_the_same_steps(tmp_path: Path) -> None:
         [],
         [{"group": "g", "events_per_s": 5.0, "points": []}],
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 0.0], [3 * SECOND, 1.0]]}],
-        # Here a jump is followed by a slope, so this is not a staircase.
+        # After the jump the rate rises gradually, so the load does not consist of constant steps.
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 1], [SECOND, 1], [SECOND, 2], [2 * SECOND, 3]]}],
         # This step lies at the end of the run.
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 1], [3 * SECOND, 1], [3 * SECOND, 2]]}],

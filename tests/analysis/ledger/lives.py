@@ -1,4 +1,4 @@
-"""Make the rows of a subscription that has several lives, one after another, each ended in a given way."""
+"""Make rows of a subscription with several lives (periods from a subscribe to its end), each ended in a given way."""
 
 from collections.abc import Sequence
 

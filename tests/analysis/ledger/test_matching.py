@@ -65,7 +65,7 @@ def test_through_is_the_last_event_of_each_segment_and_publisher(
 
 def test_of_nothing_nothing_came_through() -> None:
     assert Through.of([], []).last_ns(3, np.array([1, 2])).tolist() == [-1, -1]
-    # The key holds the segment (3) above the publisher's number, and the largest publisher's number does not change it.
+    # The key's upper 32 bits hold the segment (3), even with the largest publisher number in the lower 32 bits.
     assert Through.key(3, np.array([2**31 - 1])).tolist() == [3 * 2**32 + 2**31 - 1]
 
 
@@ -253,7 +253,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], size: int, many: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    # Only the first four rows are sorted, so that some rows are in order and some are not.
+    # Sort only the first four rows by sequence, so that some rows are in order and some are not.
     rows = sorted(rows[:4], key=lambda row: row[1]) + rows[4:]
     # Refused events are not expected and cannot be out of order.
     events = [
@@ -274,7 +274,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE_ROWS", 3)
         if many:
-            # Use the code path for more streams than fit into a table.
+            # Use the code path for more pairs of subscription and publisher than fit into an array.
             patch.setattr(order, "_STREAMS_MAX", 3)
         settled = settled_in(analysis.load(folder))
     assert settled.ledger.reordered == len(reordered([row for row in rows if row[1] != 3]))

@@ -31,8 +31,8 @@ def test_from_a_failure_of_ours_until_ready_again_nothing_is_lost(tmp_path: Path
     deliveries = [delivery(events[n], 1) for n in (0, 1, 5)]
     connections = [connection(1, 0, intent=FAILED), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(FAILED), deliveries, connections)
-    # Three events are unobserved. The one due at 12 ms may have been read but not recorded, the one at 20 ms is in the
-    # gap, and at 31 ms the subscription was not ready again. The loss of the event at 50 ms is an ordinary one.
+    # Three events are unobserved. The event due at 12 ms may have been read but not recorded, at 20 ms there was no
+    # connection, and at 31 ms the subscription was not ready again. The event at 50 ms counts as lost.
     assert (ledger.expected, ledger.delivered, ledger.lost, ledger.unobserved) == (4, 3, 1, 3)
     assert (ledger.missed_in_gap, ledger.missed_away) == (0, 0)
     assert ledger.balances
@@ -56,9 +56,9 @@ def test_who_never_comes_back_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_only_what_was_overdue_when_we_failed_was_lost_before(tmp_path: Path) -> None:
-    # A delivery is overdue after 60 ms, so only the first event was lost before the failure at 100 ms. The second
-    # counts as unobserved although the third arrived: messages that are read together are not processed in the order of
-    # sending.
+    # A delivery is overdue after 60 ms, so at the failure at 100 ms only the first event counts as lost. The second,
+    # sent at 50 ms, counts as unobserved. It is not lost although the third arrived, because messages that are read
+    # together are not processed in the order of sending.
     events = at_times(1, 50, 90)
     lives = [subscription(1, "/default/a", 0, 100 * MS, intent=FAILED)]
     ledger = ledger_of(tmp_path, events, lives, [delivery(events[2], 1)], [connection(1, 0, intent=FAILED)])
@@ -184,7 +184,7 @@ def test_messages_that_cannot_be_read_are_the_services_deviation(tmp_path: Path)
     workers = [
         worker(0, undecodable=4, undecodable_kinds=[kind("not JSON", 1, "\x1b[31m{"), kind("A", 3, "first")]),
         worker(1, undecodable=6, undecodable_kinds=[kind("not JSON", 5, "later"), kind("B", 1, "b")]),
-        # This worker's row is as an earlier version wrote it, without kinds.
+        # An earlier version wrote this worker's row: it has no `undecodable_kinds`.
         worker(2, undecodable=1),
     ]
     found = analysis.summarise(analysis.load(simple_run(tmp_path, workers=workers)))
@@ -199,7 +199,7 @@ def test_messages_that_cannot_be_read_are_the_services_deviation(tmp_path: Path)
         "the service sent 11 messages that cannot be read: not JSON (6×), first: \N{REPLACEMENT CHARACTER}[31m{;"
         " A (3×), first: first; B (1×), first: b"
     )
-    # The service sent these messages, so there is no reason to doubt the figures.
+    # The service, not the harness, is to blame for unreadable messages, so no finding casts doubt on the figures.
     assert not [each for each in found["verdict"]["findings"] if "read" in each["reason"]]
 
 

@@ -1,4 +1,4 @@
-"""Test the cost of a run computed from its record against the cost in its summary."""
+"""Test that the cost computed from a run's record agrees with the cost in the run's summary."""
 
 from fractions import Fraction
 
@@ -40,7 +40,7 @@ def test_the_record_of_a_run_costs_what_its_summary_says() -> None:
 
 
 def test_what_the_record_does_not_count_is_unknown() -> None:
-    # The sample was recorded before workers counted their probes.
+    # The sample run was recorded before workers counted their probes. So the number of all deliveries is unknown.
     run = load(SAMPLE)
     loaded = load_of_record(run, planned())
     assert loaded.run is not None
@@ -59,7 +59,8 @@ def test_units_of_the_record_are_counted_event_by_event() -> None:
     assert events.events > 0
     assert deliveries.deliveries is not None
     assert deliveries.deliveries > events.events
-    # Every event of the sample has 200 bytes, which is two units of 100 or of 199, and one of 200.
+    # Every event of the sample run has 200 bytes. So it counts as two billing units of 100 or 199 bytes, or as one of
+    # 200 or more bytes.
     for flow in (events, deliveries):
         assert [flow.sizes.units(Fraction(size)) for size in (100, 199, 200, 5120)] == [2, 2, 1, 1]
     assert deliveries.sizes.mean == 200

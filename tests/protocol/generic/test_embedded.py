@@ -32,7 +32,7 @@ def places(text: str) -> list[tuple[str, Where, str, str]]:
         # These look like JSON but are not.
         ('{"u":"{a}"', [("a", Where.TEXT, '"', '"')]),
         ("[{a}]", [("a", Where.TEXT, "[", "]")]),
-        # JSON follows, or is within, text that is not JSON.
+        # Only a piece of the text is JSON, or none of it.
         ('[tag {"u":"{a}"}', [("a", Where.STRING, '"', '"')]),
         ("nothing", []),
     ],

@@ -1,4 +1,4 @@
-"""Test messages with the stamp in a header beside the event, as in NATS, in streams cut anywhere."""
+"""Test messages whose stamp is in a header beside the event, as in NATS. Reads may end anywhere in a message."""
 
 # ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
@@ -18,7 +18,7 @@ from tests.protocol.generic.test_session import Told, known
 
 
 class Marks(Told):
-    """Also keeps deliveries whose stamp is beside the event."""
+    """A session handler that also keeps the deliveries whose stamp is in a header beside the event."""
 
     def on_marked(self, subscription: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
         self.append(("marked", subscription, event.body, event.stamp))

@@ -23,7 +23,7 @@ _RUN = resolve(load("comments")).for_worker()
 
 
 class EndedError(Exception):
-    """Raised instead of ending the process with this exit code."""
+    """Raised by `end`, which replaces the function that ends the process with an exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -35,7 +35,7 @@ class EnoughError(Exception):
 
 
 def begin(worker: int = 0, folder: str = "nowhere") -> Begin:
-    """Return the message with which a worker's part of a run begins."""
+    """Return the master's message BEGIN, with which a worker begins its part of a run."""
     return Begin(
         run=_RUN,
         target=Target("http://127.0.0.1:9/event").to_payload(),
@@ -71,7 +71,7 @@ def this_process(*children: Any) -> ThisProcess:
 
 
 class Server:
-    """An embedded server that notes that it was stopped."""
+    """A stand-in for the embedded server; `stopped` becomes True when it is stopped."""
 
     pid = 77
 
@@ -87,7 +87,7 @@ class Server:
 
 
 class Time:
-    """Simulated time, which passes only while somebody sleeps; events planned for that time then happen."""
+    """A simulated clock. Its time passes only while the tested code sleeps, and planned actions then run in order."""
 
     def __init__(self, most_s: float = 1_000.0) -> None:
         self.at_s = 0.0
@@ -110,7 +110,7 @@ class Time:
 
 
 class Coordinator:
-    """Conducts a run as the test says, and notes the calls to it."""
+    """A stand-in for the coordinator: its `run` calls `plan`, which the test sets, and it records the calls it gets."""
 
     def __init__(self, folder: Path, **given: Any) -> None:
         self.given = given
@@ -221,5 +221,5 @@ class Workers:
 def analysed(
     returncode: int | None = 0, verdict: ExitCode | None = ExitCode.PASSED
 ) -> Callable[..., Analysis]:
-    """Return a function that stands in for the analysis and has this result at once."""
+    """Return a function that replaces the analysis of a run and returns the given result at once."""
     return lambda *_, **__: Analysis(returncode, verdict)

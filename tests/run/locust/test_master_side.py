@@ -98,7 +98,7 @@ class Site:
         return self
 
     def conduct(self) -> None:
-        """Run the greenlets, which take the run to its end."""
+        """Run the master's greenlet that conducts the run, until the run ends."""
         function, arguments = self.spawned.pop()
         function(*arguments)
 
@@ -192,7 +192,7 @@ def test_an_interrupt_while_the_report_is_made_closes_the_web_ui_after_it(
     assert site.code() is ExitCode.PASSED
     assert raised == []
     monkeypatch.setattr(gevent, "get_hub", lambda: hub)
-    # Run the greenlet that waits for the end of the run and then closes the page.
+    # Run the greenlet that waits for the end of the run and then closes the web UI.
     site.conduct()
     assert raised == [KeyboardInterrupt]
     # Further interrupts do not change the exit code of the run that is over.
@@ -207,7 +207,7 @@ def test_an_interrupt_while_the_report_is_made_closes_the_web_ui_after_it(
 
 
 def finished() -> Finished:
-    """Return a worker's last message, about an empty record."""
+    """Return the last message of a worker, here one that has recorded nothing."""
     return Finished(
         receive_path="python",
         deliveries=0,
@@ -340,7 +340,7 @@ def test_a_stop_by_the_web_ui_waits_until_the_exit_code_is_decided(tmp_path: Pat
     site.workers.away = {"b"}
     stopping = gevent.spawn(site.master.end_early)
     gevent.sleep(0)
-    # The reachable workers are determined before the end is requested, so that lost ones are not waited for.
+    # The master checks which workers are reachable before it requests the end, so that it does not wait for lost ones.
     assert site.coordinator.reach == {"a": True, "b": False}
     assert site.coordinator.interrupts == 1
     assert not stopping.dead

@@ -11,7 +11,7 @@ from loadgen.run.locust.shape import ScenarioShape
 
 
 class Runs:
-    """The runs of a process, which a test begins and ends."""
+    """A stand-in for the runs of a process: a test begins and ends each run."""
 
     def __init__(self) -> None:
         self.run: Any = None
@@ -72,7 +72,7 @@ def test_a_run_that_the_web_ui_has_stopped_is_followed_by_another() -> None:
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
     runs.begin()
-    runs.end()  # here the greenlet that calls `tick` is killed
+    runs.end()  # at this point, Locust kills the greenlet that calls `tick`
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
 
@@ -103,7 +103,7 @@ def test_two_environments_do_not_share_their_runs() -> None:
         shape: Any = environment.shape_class
         shape.reset_time()
         assert shape.tick() == (users, float(users))
-    # The user's own shape keeps its state. The shape in the web UI's class picker also follows the runs.
+    # The shape in use and the one in the web UI's class picker keep the user's attribute, and both follow `two`.
     picked: Any = second.available_shape_classes["OwnShape"]  # type: ignore[index]
     assert isinstance(second.shape_class, OwnShape)
     assert picked.factor == second.shape_class.factor == 7

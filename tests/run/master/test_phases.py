@@ -37,7 +37,7 @@ RUN = [
 
 
 class MadeUpClock(Clock):
-    """Simulated time, which passes only while somebody waits; events planned for that time then happen."""
+    """A simulated clock. Its time passes only while the tested code waits, and planned actions then run in order."""
 
     def __init__(self) -> None:
         self.at_ns = 1_000 * SECOND
@@ -47,7 +47,7 @@ class MadeUpClock(Clock):
         return self.at_ns
 
     def wait(self, event: Event, timeout_s: float) -> None:
-        """Let the time pass, but stop when an event planned for it sets ``event``."""
+        """Let the simulated time pass, but stop when a planned action sets ``event``."""
         if event.is_set():
             return
         until_ns = self.at_ns + max(1, int(timeout_s * SECOND))
@@ -85,7 +85,7 @@ class Pauses:
 
 
 class Conducted:
-    """One run and its workers, which do what they should unless the test changes that."""
+    """One run and its simulated workers. They answer the master correctly unless the test changes that."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Conducted:
             )
 
     def count(self, **counts: int) -> Callable[[], None]:
-        """Return a function that reports these counts, as the sum of all workers."""
+        """Return a function that makes one worker report ``counts``, while the others report nothing."""
 
         def report() -> None:
             first = next(iter(self.workers.values()))
@@ -173,7 +173,7 @@ def test_a_run_that_goes_well_has_all_phases_each_as_long_as_it_should_be() -> N
     assert run.over == [go.measure_ns, go.measure_end_ns, go.drain_end_ns]
     assert go.measure_end_ns - go.measure_ns == 3 * SECOND
     assert run.clock.at_ns == go.drain_end_ns
-    # The timed phases begin soon after the last subscription was ready, once the workers know the times.
+    # The warm-up begins shortly after the last subscription was ready (3 s), once the workers know when it begins.
     assert 3 * SECOND < go.warmup_ns - run.begun_ns < 3.6 * SECOND
 
 

@@ -76,7 +76,7 @@ class Socket:
 
 
 def served(scene: Callable[[Client], Awaitable[None]], journal: Path | None = None, **options: str) -> None:
-    """Run a scene against a server with some options; `_` in their names stands for `-`."""
+    """Run the coroutine ``scene`` against a server with some options. `_` in an option's name stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in options.items()}
 
     async def play() -> None:

@@ -1,4 +1,4 @@
-"""Test opening a run from somebody else: damaged, retyped or oversized files are refused.
+"""Test opening a run from somebody else: files that are damaged, too large or of wrong types are refused.
 
 The refusal is one sentence and exit code 2, in bounded memory, as docs/received-runs.md promises.
 """
@@ -33,7 +33,7 @@ from tests.system.harness import STUCK_S, loadgen
 
 SAMPLE = REPO / "results" / "sample"
 MANIFEST: dict[str, Any] = json.loads((SAMPLE / "manifest.json").read_text())
-#: Add the members that manifests of newer runs have and the sample's manifest lacks.
+#: Add members that the manifest of a newer run has and the sample run's manifest lacks.
 MANIFEST["workers"][0] |= {
     "address": "127.0.0.1", "weight": 1.0, "clients": 70, "subscriptions": 60, "left": None, "probes": 1,
     "probe_deliveries": 1, "rows": {"events": 600}, "deviations": {"odd": 1}, "gathered_by": "shared folder",
@@ -98,7 +98,7 @@ def replaced(at: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 
 def opened(folder: Path, manifest: Any) -> str | None:
-    """Open a run as `loadgen report` does; return the sentence that refuses it, or None."""
+    """Open a run as `loadgen report` does; return the error message if the run is refused, or None."""
     (folder / "manifest.json").write_text(json.dumps(manifest))
     try:
         run = analysis.load(folder)
@@ -234,8 +234,8 @@ def test_one_row_group_of_everything_is_refused_and_many_are_not(folder: Path) -
     bomb(folder / "deliveries.parquet", 5_000_000, 5_000_000)
     with pytest.raises(ReadError, match=r"no run packs so tightly|rows in one row group"):
         analysis.load(folder)
-    # A long run has a table of row groups of a million rows each, which together exceed the memory. It is
-    # accepted, unless the memory is too small for reading it.
+    # A long run's table has many row groups of a million rows, and may be larger than the memory. It is accepted
+    # if the columns that are read fit into the memory.
     rng = np.random.default_rng(1)
     names = list(schemas.integers("deliveries"))
     group = pa.table({name: pa.array(rng.integers(0, 1 << 62, 200_000)) for name in names})
@@ -275,14 +275,14 @@ def test_codes_are_numbered_by_their_first_row(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a*b", "a?b", "a[bc]d", "it's", "a\x1b[2Jb"])
 def test_a_folder_s_name_is_a_name_and_no_pattern(tmp_path: Path, name: str) -> None:
-    # If the name were used as a glob pattern, it would match these folders as well.
+    # If the run folder's name were used as a glob pattern, it would match these other folders as well.
     for other in ("aXb", "abd"):
         (tmp_path / other).mkdir()
         shutil.copy(SAMPLE / "clock.parquet", tmp_path / other / "deliveries.parquet")
     folder = shutil.copytree(SAMPLE, tmp_path / name)
     told = CliRunner().invoke(app, ["verify", str(folder)])
-    # `CliRunner` bypasses the filter for control characters that a real process puts on its output. The output must
-    # hold none all the same.
+    # A real process filters control characters out of its output, but `CliRunner` bypasses this filter. So this output
+    # shows that the command itself prints none.
     code, said = told.exit_code, told.output
     assert code == 0, said
     assert "in SQL" in said

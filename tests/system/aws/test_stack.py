@@ -23,7 +23,7 @@ def loadgen(*arguments: str) -> Any:
 
 
 def client(service: str = "cloudformation") -> Any:
-    import boto3  # imported here, because few processes need it
+    import boto3  # imported here, because most test processes never need it
 
     return boto3.client(service, region_name="eu-west-1")
 

@@ -256,7 +256,7 @@ def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
     assert [line for line in done.out.splitlines() if len(line) > 80] == []
 
 
-#: Host names for which the realtime host differs from the HTTP host.
+#: Host names of this machine. For the first two, the harness derives another name for the realtime host.
 LOCAL_NAMES = (
     "abc.appsync-api.eu-west-1.localhost",
     "abc.appsync-realtime-api.eu-west-1.LOCALHOST.",
@@ -294,7 +294,8 @@ def test_a_server_under_localhost_may_listen_on_either_address(host: str) -> Non
             target = f"http://{name}:{port}/event"
             done = call("publish", "/default/a", "1", "--wait", env={**environment, "LOADGEN_TARGET": target})
             assert done.code == 0, done.said
-            # A failed attempt with the IP version that the server lacks is not reported.
+            # The names have an IPv4 and an IPv6 address, but the server may listen on only one of them. A failed
+            # attempt with the other is not reported.
             assert done.err == ""
 
 

@@ -109,7 +109,7 @@ def test_a_subscription_that_gets_nothing_and_one_that_is_not_allowed() -> None:
         service = AppSyncEvents(Endpoints.from_url(api.http_url), ApiKey(api.api_key))
         probe = Probe(service, "/default/a", rules=APPSYNC_EVENTS.rules, wrong_login=wrong(api, "api-key"))
         probe._ways.clear()
-        # Only the last steps run here, so no earlier step has tested that events of /default/a arrive.
+        # Run only the last steps of the probe. So no earlier step fails because events of /default/a do not arrive.
         steps = {step.name: step for step in _without_delivery(probe)}
     assert service_only <= steps.keys()
     assert "gets neither events of /default/a nor of /default/a/deep" in steps["deep wildcard"].detail
@@ -177,7 +177,7 @@ def test_what_cannot_be_checked_is_said(mode: str | None, reason: str) -> None:
 
 
 def test_a_protocol_without_such_a_login_skips_the_step() -> None:
-    """An example is MQTT with a client certificate over a connection without TLS."""
+    """Some logins cannot be made up for a target, such as a client certificate for MQTT without TLS."""
 
     def refuses(made_up: object) -> Any:
         raise ValueError("these do not fit together")

@@ -38,7 +38,7 @@ def test_the_probes_advice_fits_the_answer(
             Endpoints.from_url(announced.http_url), ApiKey(key if key is not None else announced.api_key)
         )
         if step == "subscribe":
-            # The server admits one subscribe at once; this first probe uses it up.
+            # The server's rate limit admits only one subscribe at first. This probe uses it up, so the next is refused.
             list(Probe(service, "/default/a").run())
         steps = list(Probe(service, "/default/a").run())
     (failed,) = [each for each in steps if each.ok is False]

@@ -143,7 +143,7 @@ def test_two_clicks_unsubscribe_once(opened: Open, api: LocalEventApi) -> None:
     subscribe(page, "/default/a")
     page.run("(b => { b.click(); b.click() })(document.querySelector('#subscriptions button'))")
     page.wait("document.querySelectorAll('#subscriptions li').length === 0")
-    # Had a second request been sent, its answer would have come before the answer to this subscribe.
+    # If the page had sent a second unsubscribe, its answer would have come before the answer to this subscribe.
     subscribe(page, "/default/b")
     assert page.text("#login-problem") == page.text("#subscribe-problem") == ""
     assert page.problems == []

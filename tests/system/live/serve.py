@@ -1,7 +1,7 @@
 """Serve Locust's web UI with a simulated run: `python -m tests.system.live.serve PORT FOLDER`.
 
-The page tests use it. The run has not begun while FOLDER has a file `before`, and is over while it has a
-summary.
+The page tests use this server. The run has not begun while FOLDER has a file `before`, and is over while
+FOLDER has a summary.
 """
 
 import sys
@@ -26,7 +26,7 @@ class Idle(User):
 
 
 class Shape(LoadTestShape):
-    """If there is a shape, Locust disables some fields of its form, as in a real run."""
+    """A load shape. With one, Locust's page disables the form fields for the numbers of users, as in a real run."""
 
     def tick(self) -> None:
         return None
@@ -38,7 +38,7 @@ class NoOptions:
 
 
 def run() -> Fake:
-    """Simulate thirty seconds, three of which have no report of one worker, and one of which has losses."""
+    """Simulate thirty seconds of a run. One worker does not report in three of them, and events are lost in another."""
     fake = Fake(
         scenario('["delivery.latency.p99 < 50ms", "delivery.loss == 0", "delivery.duplicates == 0"]'), 2
     )

@@ -35,7 +35,7 @@ class Broker:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Broker]:
-    """Run a broker with all kinds of listeners."""
+    """Run a Mosquitto broker with six listeners: TCP and WebSocket, each with and without TLS, and two with logins."""
     require("mosquitto")
     authority = trustme.CA()
     served = authority.issue_cert("127.0.0.1", "localhost")
@@ -78,7 +78,10 @@ def running(folder: Path) -> Iterator[Broker]:
 
 @contextmanager
 def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Iterator[None]:
-    """Run mosquitto with this configuration, once it listens at these ports."""
+    """Run mosquitto during a `with` block, which begins once mosquitto listens at ``ports``.
+
+    ``lines`` are the lines of its configuration.
+    """
     common = (f"user {getpass.getuser()}", "persistence false")
     (folder / "mosquitto.conf").write_text("\n".join((*common, *lines)) + "\n")
     with (folder / "log").open("w") as log:

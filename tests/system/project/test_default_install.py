@@ -1,4 +1,4 @@
-"""Test an installation without extras: the main commands work, and each other one says what to install."""
+"""Test an installation without extras: the main commands work, and every other command says what to install."""
 
 import shutil
 import socket
@@ -99,7 +99,7 @@ def test_a_pdf_needs_its_extra_or_a_browser(bare: dict[str, str], tmp_path: Path
     assert (done.code, (run / "report.pdf").exists()) == (2, False), done.said
     assert "a PDF needs the extra 'pdf', which is not installed" in done.said
     assert "print report.html from a browser" in done.said
-    # The command ended before it wrote anything.
+    # The command ended before it wrote any file.
     assert not (run / "report.html").exists()
 
 

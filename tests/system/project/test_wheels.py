@@ -29,8 +29,7 @@ def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Pa
         names = content.namelist()
         metadata = content.read(f"fanout_loadgen-{loadgen.__version__}.dist-info/METADATA").decode()
     assert {"loadgen/py.typed", "analysis/py.typed", "loadgen/_bundle/locustfile.py"} <= set(names)
-    # The wheel has the catalogue with all files of its scenarios, but no files made there by Python or a
-    # user.
+    # The wheel contains all files of the scenarios folder, except for the bytecode that Python writes there.
     catalogue = {name.removeprefix("loadgen/_bundle/scenarios/") for name in names if "/scenarios/" in name}
     files = (path for path in (tree / "scenarios").rglob("*") if path.is_file())
     assert catalogue == {

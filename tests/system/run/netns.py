@@ -42,7 +42,7 @@ class Net:
     def on_node(
         self, node: int, *arguments: str, env: dict[str, str] | None = None
     ) -> "subprocess.Popen[str]":
-        """Start loadgen on a node, where the hidden folders cannot be seen."""
+        """Start loadgen on a node. If nodes are network namespaces, the folders in ``hidden`` are empty there."""
         own = self.scratch / f"node{node}"
         own.mkdir(exist_ok=True)
         hide = "; ".join(f"mount -t tmpfs none {path}" for path in self.hidden)

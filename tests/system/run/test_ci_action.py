@@ -1,4 +1,4 @@
-"""Test the CI action's step with the real command; tests/docs tests its logic."""
+"""Test the CI action's step with the real command; tests/docs tests the action's logic."""
 
 import sys
 from pathlib import Path

@@ -78,7 +78,7 @@ def hostile(tmp_path: Path) -> Iterator[int]:
 
 def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path: Path, hostile: int) -> None:
     results = tmp_path / "results"
-    # An attacker's name server could do the same: every name below .example leads to this machine.
+    # Every name below .example resolves to this machine. An attacker's DNS server could answer the same for its names.
     rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
     with serving(results) as (process, url), Browser(rules) as browser:
         port = url.rpartition(":")[2]
@@ -88,8 +88,8 @@ def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path:
             assert page.run("document.cookie") == ""
             assert page.run("fetch('/fan-out/data').then(answer => answer.json())")["run"] is None
             for origin, base in (
-                # The pages come from another site, from another port of the same host (to which the cookie is
-                # sent), and from a name rebound to this machine.
+                # The attacker's page comes from another site, from another port of the same host (to which browsers
+                # send the cookie), or from the attacker's own name after DNS rebinding to this machine.
                 (f"http://evil.example:{hostile}", url),
                 (f"http://127.0.0.1:{hostile}", url),
                 (f"http://localhost:{hostile}", f"http://localhost:{port}"),

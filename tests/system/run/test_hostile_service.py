@@ -30,7 +30,7 @@ SETTINGS = (
 
 
 class HostileService:
-    """Follows the protocol well enough for a run, with hostile text wherever a service may send text."""
+    """A service that follows the protocol well enough for a run, but sends hostile text wherever it may send text."""
 
     def __init__(self) -> None:
         self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
@@ -123,7 +123,7 @@ def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path)
 
     page = (run / "report.html").read_text()
     elements = Elements(page)
-    # The page's own scripts are its data, two of Bokeh's and one of ours; none has an address.
+    # The report has four inline scripts: its data, two of Bokeh's and one of ours. No script is loaded from a URL.
     assert elements.scripts == [{"type": "application/json", "id": "charts"}, {}, {}, {}]
     assert not elements.tags & {"img", "iframe", "object", "embed", "form", "base"}
     # The page has an empty icon, so that browsers do not request one.

@@ -58,7 +58,7 @@ def wait_for_port(port: int) -> None:
 
 
 def command_lines(*started: "subprocess.Popen[str]") -> str:
-    """Return the command lines, as in the process list, of these processes and all that they have started."""
+    """Return the command lines that the process list shows for the ``started`` processes and all their descendants."""
     shown = ""
     for each in started:
         with suppress(psutil.Error):
@@ -77,9 +77,9 @@ def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
 
 
 def said_by_workers(commands: Player, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a status and a last message as sent by workers.
+    """Return the status message and the last message of a worker.
 
-    They are made in another process, because importing Locust patches a process.
+    Another process creates them, because importing Locust patches the standard library.
     """
     script = folder / "said.py"
     script.write_text(
@@ -111,7 +111,7 @@ class Peer:
         self.socket.send(msgpack.dumps((kind, data, of or self.name)))
 
     def beat(self) -> None:
-        """Send a sign of life, because a master gives up a worker after some seconds without one."""
+        """Send a heartbeat, because the master gives up a worker after some seconds without one."""
         self.say("heartbeat", {"state": "ready", "current_cpu_usage": 0.0, "current_memory_usage": 0})
 
     def hear(self, kind: str, timeout_s: float = 120) -> Any:
@@ -143,7 +143,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
     here = ("run", "--worker", "--master-port", str(port))
     other = tmp_path / "other.join"
     join.write(other, join.make())
-    # Each of these workers is refused at once, with the reason.
+    # These workers have no key or a wrong one. The master refuses each at once and says why.
     refused = commands.command(tmp_path, "loadgen", *here, env=NONE)
     mistaken = commands.command(tmp_path, "loadgen", *here, "--join", str(other), env=NONE)
     stranger = Peer(port, "stranger", None)
@@ -263,7 +263,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
         evil.say("loadgen.status", {**status, messages.WIRE: messages.FORMAT - 1})
         evil.socket.send(b"\x91" * 100_000)
         evil.socket.send_multipart([b"a"] * 100)
-    # The master processes messages in order, so its answer to this one comes after all others.
+    # The master processes messages in order. When it answers this ping, it has processed all messages above.
     evil.say("loadgen.ping", {"sent_ns": 1, "sent_raw_ns": None, "bound_ns": None})
     assert evil.hear("loadgen.pong")["sent_ns"] == 1
     peak = 0

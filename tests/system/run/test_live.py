@@ -71,7 +71,7 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Press Ctrl-C, which ends a run that is not quite over, and again, which ends the UI."""
+    """Press Ctrl-C until the process ends: the first time ends a run that is not over, the next time ends the UI."""
     for patience_s in (3, 10, 10, 10):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
@@ -120,7 +120,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
         process, url = stack.enter_context(serving(tmp_path, "--processes", "2"))
         browser = stack.enter_context(Browser())
         with browser.page(f"{url}?token={TOKEN}", width=1500, height=1000) as page:
-            # Locust's own UI shows its start button, and later its tabs with ours in addition.
+            # Locust's own page shows its start button, and later its tabs together with the Fan-out tab.
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
             coming = dict(json.loads(fetch(f"{url}/fan-out/data"))["coming"])
             page.wait("!!document.querySelector('#fan-out-coming dd')")
@@ -160,8 +160,8 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
             data: dict[str, Any] = json.loads(fetch(f"{url}/fan-out/data"))
             assert data["run"] == only_run(tmp_path).name
-            # The counts equal the ledger's, and the percentiles equal the record's to the histogram's three
-            # digits.
+            # The page's counts equal the ledger's. Its percentiles equal those of the recorded deliveries to three
+            # digits, the precision of the histogram.
             assert data["so_far"]["deliveries"] == ledger["delivered"] + ledger["late"] + ledger["duplicates"]
             assert data["so_far"]["expected"] == ledger["expected"]
             table = pd.read_parquet(only_run(tmp_path) / "deliveries.parquet")
@@ -176,7 +176,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             assert number(tile(page, "deliveries")) == ledger["delivered"]
             assert "20s" in page.text(".fan-out-gates")
             assert "known at the end" not in page.text(".fan-out-gates")
-            # The page shows the summary's verdict; no report was made.
+            # The page shows the summary's verdict, and how to make the report, since this run made none.
             assert page.text(".fan-out-result strong") == verdict(summary)[1]
             assert f"Exit code {summary['exit_code']} " in page.text(".fan-out-result small")
             assert page.text(".fan-out-result code") == f"loadgen report {only_run(tmp_path)}"
@@ -207,8 +207,8 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
             return False
 
         until(tells, "a latency at /metrics")
-        # The latency at /metrics may be one of the warm-up, which the summary leaves out. So wait for one of
-        # the measurement.
+        # The latency at /metrics may come from the warm-up, which the summary leaves out. So let the
+        # measurement run for a second.
         wait_for_phase(tmp_path, "measure")
         time.sleep(1)
     finally:

@@ -63,7 +63,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def run(world: World, results: Path, auth: str, env: dict[str, str], *more: str) -> str:
-    """Run a small scenario; return its output, files and command lines, in which to search for secrets."""
+    """Run a small scenario; return all its output, files and command lines as one text.
+
+    The tests search the text for secrets.
+    """
     with command_lines() as listed:
         done = loadgen(
             "run",
@@ -109,12 +112,12 @@ def test_a_run_logs_in_from_the_environment(
 def test_tokens_are_renewed_all_through_a_run(world: World, tmp_path: Path) -> None:
     """Tokens are valid for 2 s, plus 5 that the server allows, and the run publishes for 8 s.
 
-    So it would fail with one token. Connections last 2 s, and each new one logs in with the present token.
+    So the run would fail with only one token. Connections last 2 s, and each new one logs in with the current token.
     """
     log = tmp_path / "fetched"
     script = tmp_path / "get_token.sh"
-    # Write tokens for each second of the next ten minutes in advance: on a busy machine, computing one could
-    # take longer than it is valid.
+    # Write a token for each second of the next ten minutes in advance. On a busy machine, signing a token could
+    # take longer than the token is valid.
     begun = int(time.time())
     tokens = [world.token(iss="https://login.example", exp=begun + second + 2) for second in range(600)]
     (tmp_path / "tokens").write_text("\n".join(tokens) + "\n")

@@ -70,10 +70,10 @@ BY_COLUMN = f"""version: 1
     login: {{mode: lambda, token: "{{people.token}}"}}
   backend: {{count: 2, {BACKEND}}}
 {PHASES}"""
-#: A login that mints tokens, with claims, and with a key on this machine.
+#: A login for which the load generator makes JWTs itself, with these claims and a signing key on this machine.
 MINTED = """{mode: oidc, jwt: {key_file: signing.pem, kid: k, algorithm: ES256, expires: EXPIRES,
       claims: {iss: "https://login.example", sub: "{people.id}", aud: app}}}"""
-#: The target's login (IAM) is only for publishes, because the API lets nobody connect with IAM.
+#: The target's login (IAM) is only used for publishes, because the API does not accept IAM for connecting.
 BY_TOKEN_AND_IAM = f"""version: 1
 target: {{url: "URL", auth: {{mode: iam}}}}
 data:
@@ -88,7 +88,7 @@ clients:
     count: 2
     {BACKEND}
 {PHASES}"""
-#: Every minted token begins with this: {"alg":"ES256" in base64.
+#: Every minted token begins with these characters, the base64 of `{"alg":"ES256"`.
 TOKEN = "eyJhbGciOiJFUzI1Ni"
 IAM = {"AWS_ACCESS_KEY_ID": "AKIARUN", "AWS_SECRET_ACCESS_KEY": "run/secret", "AWS_REGION": "eu-west-1"}
 
@@ -280,8 +280,8 @@ def test_two_subscriptions_of_a_client_have_logins_that_differ(world: World, tmp
     done, folder, _ = world.run(text, tmp_path)
     summary = expect_by_verdict(done, folder)
     assert summary["ledger"]["delivered"] > 5 * CLIENTS
-    # This namespace accepts only API keys, so each second subscription is refused if both use the client's
-    # token.
+    # /news accepts only API keys. With the client's own token for both subscriptions, the one to /news is
+    # refused.
     text = text.replace("login: {mode: api-key, key_env: API_KEY}}]", f"login: {own}}}]")
     refused = loadgen(*world.arguments(world.scenario(text), tmp_path / "refused"), env=world.env)
     assert refused.code == 4, refused.said

@@ -41,7 +41,7 @@ CURSORS = (
 def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
     tmp_path: Path, scenario: str, processes: str
 ) -> None:
-    """A SIGINT to the parent ends the run, with a report in the first case and with echoes in the second."""
+    """A SIGINT to the parent ends the run. Its case `comments` also makes a report, and `cursors` also has echoes."""
     process = start(
         *("run", scenario, "--results", str(tmp_path), "--processes", processes),
         *(["--report"] if scenario == "comments" else []),

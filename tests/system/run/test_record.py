@@ -18,7 +18,7 @@ def test_report_completes_a_record_that_broke_off(tmp_path: Path) -> None:
 
 
 def full_disk(path: Path) -> Path:
-    """Create a file as `files.fresh` does, but on a disk that is full."""
+    """Stand in for `files.fresh`: the path leads to /dev/full, so each write fails as on a full disk."""
     path.symlink_to("/dev/full")
     return path
 

@@ -1,4 +1,4 @@
-"""Test that no load leaves this machine without permission, beyond the cases of tests/cli/test_launch.py."""
+"""Test that no load leaves this machine without permission; tests/cli/test_launch.py tests other cases of this."""
 
 from pathlib import Path
 

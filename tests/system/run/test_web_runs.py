@@ -72,7 +72,7 @@ def test_runs_follow_each_other_whether_they_ended_or_were_stopped(tmp_path: Pat
             "the second run measures",
         )
         site.fetch("/stop", b"")
-        # The page's answer comes only when the record is complete and the exit code is decided.
+        # /stop answers only when the run's record is complete and its exit code is decided.
         assert (second / "summary.json").exists()
         third = site.begin(3)
         until((third / "summary.json").exists, "the third run ends")
@@ -86,7 +86,7 @@ def test_runs_follow_each_other_whether_they_ended_or_were_stopped(tmp_path: Pat
     assert "Traceback" not in finished.said
     statuses = [read(folder / "manifest.json")["status"] for folder in (first, second, third)]
     assert statuses[0] == statuses[2] == "complete", finished.said
-    # On a busy machine the second run may have ended before it was stopped.
+    # The test stops the second run early, but on a busy machine the run may have ended before.
     assert statuses[1] in ("interrupted", "complete")
     for folder in (first, second, third):
         summary = read(folder / "summary.json")

@@ -32,7 +32,7 @@ auth:
   publish: [API_KEY, AWS_IAM, AWS_LAMBDA]
 """
 NOISE = int(os.environ.get("LOADGEN_HOSTILE_NOISE", "100"))
-"""Number of requests of random bytes; the first ones are always the same."""
+"""Number of randomly damaged requests. They come from a fixed seed, so a larger number only adds requests."""
 TOKENS = (b"\xff", b"\r\n", b"\x00", b"9" * 400, b": ", b"\xed\xa0\x80")
 UPGRADE = (
     b"GET /event/realtime HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -80,7 +80,7 @@ class Server:
         assert len([line for line in lines if "refused or broke off" in line]) <= 1
 
     def settled_memory_mb(self) -> float:
-        """Return the memory in MB when it no longer grows; a busy machine may still be reading requests."""
+        """Wait until the server's memory changes by less than 1 MB in 0.2 s; return it in MB."""
         before_mb = self.memory_mb()
         for _ in range(100):
             time.sleep(0.2)
@@ -163,7 +163,7 @@ def test_a_body_that_is_no_text_is_answered_as_the_service_does(server: Server, 
 )
 def test_what_is_no_request_is_refused(server: Server, request_: bytes) -> None:
     said = server.ask(request_)
-    # If the rest of the request was still under way, a reset may have overtaken the answer.
+    # If the server answers before it has read a large request, the client may get a reset instead of the answer.
     assert said[9:10] == b"4" or (not said and len(request_) > 10_000), said[:200]
     server.still_fine()
 
@@ -185,7 +185,7 @@ def test_three_hundred_bodies_that_break_off_are_one_line(server: Server) -> Non
         with socket.create_connection(server.address) as peer:
             peer.sendall(server.request(b"{" * (number % 50), length=100))
             if number % 2:
-                # Reset the connection instead of ending it.
+                # Reset the connection (RST) instead of closing it normally (FIN).
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     time.sleep(0.3)
     server.still_fine()
@@ -232,9 +232,9 @@ def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) ->
         peer.close()
     # All unfinished bodies together may have 64 MiB (tests/server/test_bodies.py tests this). The bound is
     # twice that, because a growing body is copied. In addition, each connection holds a chunk that waits for
-    # room, and data that was read after it. Each of the two has up to 384 KiB: reading pauses at 128 KiB, and
-    # one read adds 256 KiB. The allocator keeps up to a tenth of the freed memory. The whole bound is three
-    # fifths of the data that was sent.
+    # room, and data that was read after the chunk. The chunk and the data have up to 384 KiB each: reading
+    # pauses at 128 KiB, and one read adds 256 KiB. The factor 1.1 is for the freed memory that the allocator
+    # keeps. The whole bound is three fifths of the data that was sent.
     assert grown_mb < 1.1 * (2 * 64 + len(peers) * 2 * 0.375), f"{grown_mb:.0f} MB"
 
 

@@ -108,6 +108,6 @@ def test_over_tls_every_step_of_a_probe_passes(tmp_path: Path) -> None:
             env={"LOADGEN_API_KEY": announced.api_key, "SSL_CERT_FILE": str(files.authority)},
         )
     steps = [json.loads(line) for line in probed.out.splitlines()]
-    # GraphQL has no wildcards, so that step is skipped.
+    # GraphQL has no wildcards, so the step `deep wildcard` is skipped.
     assert [step["name"] for step in steps if not step["ok"]] == ["deep wildcard"], probed.said
     assert [step["ok"] for step in steps if step["name"] == "deep wildcard"] == [None]

@@ -1,4 +1,4 @@
-"""Test that silent connections are noticed, and that a stopped generator is not mistaken for one."""
+"""Test that silent connections are noticed, and that a pause of the load generator does not look like silence."""
 
 import contextlib
 import select
@@ -52,7 +52,7 @@ def a_silent_connection_is_told_of(server: Announcement) -> None:
         assert begun_ns < heard_ns <= silenced_ns + 50 * MS
         assert told_ns - heard_ns >= 599 * MS
         connection.abort()
-        # The connection has ended, so silence is watched no longer.
+        # The connection has ended, so it is no longer watched for silence.
         assert connection._silence is None
         relay.silent.clear()
 

@@ -21,7 +21,7 @@ if _path is not None:
         global _settings
         with open(_file) as file:  # noqa: PTH123
             rows = [line.split() for line in file]
-        # The last line whose time has begun counts.
+        # Reverse the lines, because the last line whose `begin_ns` has passed applies.
         _settings = [
             (int(begin), int(offset), float(drift), int(since)) for begin, offset, drift, since in rows
         ][::-1]

@@ -46,7 +46,7 @@ class Running:
         return [line for line in lines if line["kind"] == kind]
 
     def id_of(self, subscription: str) -> str:
-        """Return the id of the connection that has a subscription, which only the backend knows."""
+        """Return the id of the connection that has a subscription, as the backend's journal notes it."""
         (noted,) = [line for line in self.noted("subscribed") if line["id"] == subscription]
         found: str = noted["connection"]
         return found
@@ -82,7 +82,7 @@ class Client:
         await self.socket.send(json.dumps(message))
 
     async def next(self, kind: str | None = None) -> dict[str, Any]:
-        """Return the next message of type ``kind`` (None: without a type), and keep the others for later."""
+        """Return the next message of type ``kind``, or without a type if ``kind`` is None; keep others for later."""
         for number, message in enumerate(self._early):
             if message.get("type") == kind:
                 return self._early.pop(number)
