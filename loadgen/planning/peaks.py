@@ -92,9 +92,8 @@ class Rates:
     def requests(self, *, over_http: bool | None = None) -> tuple[Growth, ...]:
         """Return publish requests per second, of all groups together.
 
-        If ``over_http`` is True, count only those over HTTP; if it is False, only those over the clients' own
-        connections;
-        if it is None, both.
+        If ``over_http`` is True, count only those over HTTP. If it is False, count only those over the clients' own
+        connections. If it is None, count both.
         """
         return self._sums(
             lambda name: float(over_http is None or self._publish[name].over_http == over_http), heard=False
