@@ -159,11 +159,11 @@ def _pair(
 
 
 def unexplained_share(pair: Mapping[str, Any]) -> float | None:
-    """Return how far the apparent clock error exceeds the clocks' ±, as a share of the largest path asymmetry.
+    """Return the share of the possible path asymmetry that would explain the apparent clock error.
 
-    The ± is the known bound on the errors of both clocks. 0 means that it explains the whole apparent error. Above 1,
-    no asymmetry of the paths can explain the rest: one direction would take negative time. Returns None if the ± is not
-    known.
+    First the known bound on the errors of both clocks is subtracted from the apparent error. The rest is divided by the
+    largest error that unequal delays of the two directions can cause. 0 means that there is no rest. Above 1, unequal
+    delays cannot explain it either: one direction would need a negative delay. Returns None without a known bound.
     """
     if pair["error_ns"] is None:
         return None

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class Fanout:
     """One row for each event with an expected delivery, in order of intended time.
 
-    Do not modify the arrays, which several figures share. `ranks_ns` holds latencies from the intended time, over the
-    expected deliveries that arrived (nearest rank). For an event without such a delivery they are meaningless. If
-    arrivals are known only as intervals, `first_ns_low` and `first_ns_high` hold the lowest and the highest possible
-    `first_ns`, and so on.
+    Do not modify the arrays, which several figures share. `ranks_ns` holds for each event percentiles (nearest rank) of
+    the latencies of its expected deliveries that arrived, from the intended time. If none arrived, the event's values
+    are meaningless. If arrivals are known only as intervals, each array has a lower and an upper bound too, such as
+    `first_ns_low` and `first_ns_high` for `first_ns`.
     """
 
     publisher: npt.NDArray[np.int32]

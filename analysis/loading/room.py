@@ -26,7 +26,7 @@ def narrow(values: Numbers) -> Numbers:
 
 
 class Room:
-    """Memory that several users share, and a temporary file for the arrays that do not fit into it.
+    """A limited amount of memory for arrays of several parts of the analysis, and a file for those that do not fit.
 
     The file is in the folder that TMPDIR names. `get` is safe to use from several threads.
     """

@@ -210,7 +210,10 @@ def _latencies(summary: dict[str, Any]) -> Table:
 
 
 def _rows_of(figures: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (name, percentiles as text) of a distribution, followed by its lower and upper bounds if they differ."""
+    """Return the rows (name, percentiles as text) of a distribution.
+
+    A row for the lower bounds and one for the upper bounds follow, each only if it differs from the first row.
+    """
     cells = tuple(text.duration(figures[column]) for column in _COLUMNS)
     rows = [("", cells)]
     for name, end in (("at least", figures.get("low")), ("at most", figures.get("high"))):

@@ -41,7 +41,7 @@ FAN_OUT_2KB = Pattern("fan-out, real payload of 2 KB", 1, 1.15, REAL_2KB)
 
 
 def frames(one: Running, pattern: Pattern) -> int:
-    """Return the number of frames that the sender sends to all subscribers together for one of the order's events."""
+    """Return how many frames the sender sends to all subscribers in total for each event that it is told to send."""
     return pattern.frames_per_write * one.subscribers
 
 

@@ -136,12 +136,12 @@ def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, st
     (measurement errors). It does not count if latencies are negative even at the upper end of their interval, since the
     intervals are then too narrow.
 
-    A weak generator can only lengthen latencies from the intended time, so a trial that passes in spite of a weak
-    generator counts. A finding about the generator makes the search ignore the trial in three cases:
+    If a latency begins at the intended time, a weak generator can only make it longer. So a trial that passes in spite
+    of a weak generator counts. A finding about the generator makes the search ignore the trial in three cases:
 
     - A gate did not pass, which may be the generator's fault.
     - Events were never sent. They would have had the longest latencies.
-    - A goal's latency begins at the actual send, so it was measured under another load than the intended one.
+    - A goal uses a latency that begins at the actual send. It was measured under another load than the intended one.
     """
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]
@@ -165,7 +165,10 @@ def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, st
 
 
 def _from_schedule(goal: Gate) -> bool:
-    """Return true if a late generator can only make the goal's figure worse."""
+    """Return True if the goal's metric is measured from the scheduled time.
+
+    A load generator that is behind its schedule can only make such a figure worse.
+    """
     metric = goal.metric
     return not metric.distribution or metric.distribution.startswith(("delivery.latency", "fanout."))
 

@@ -42,7 +42,10 @@ def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCe
 
 
 def _demand_common(login: "Login") -> None:
-    """Raise CredentialError if a login contains columns of data, which only the login of a client's group may use."""
+    """Raise CredentialError if this login, which all clients share, refers to data columns.
+
+    Only the login of a client group may do that.
+    """
     if columns := login.columns:
         raise CredentialError(
             f"the login has {{{columns[0]}}}, a client's own value, which only the login of a group can use: write it"

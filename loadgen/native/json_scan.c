@@ -119,7 +119,8 @@ next_value:
             at = quote(at, end, nested);
             if (at != NULL) at = string(at, end, &escaped, nested);
     }
-    /* If `wanted`, the path to the stamp leads into this value, which is neither an object nor a list. */
+    /* `wanted` means that the path to the stamp goes on inside this value. But it is neither an object nor a list, so
+       the event has no stamp there. */
     if (at == NULL || wanted) return NULL;
 
 after_value:

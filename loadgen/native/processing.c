@@ -29,7 +29,8 @@ int source_names(void) {
                                                                                                                 : -1;
 }
 
-/* Calls `contain` with the source and the current exception, which it clears. Runs Python code. */
+/* Clears the current exception and passes it, with the source, to the poller's Python callable `contain`. Runs Python
+   code. */
 static void contain(Poller *self, PyObject *source) {
     PyObject *kind, *error, *traceback;
     PyErr_Fetch(&kind, &error, &traceback);

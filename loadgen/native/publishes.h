@@ -58,8 +58,9 @@ int answers_take(PublishLane *lane, const unsigned char *text, Py_ssize_t length
 
 /* There is one buffer for the message that is being built. Hold the GIL from `message_compose` to `message_sent`. */
 
-/* Builds the message from `frame`, the three bytes objects around the id and the events, and from `parts`, the bodies
-   of the events. Sets the events' sizes. Returns -1 with an exception set. */
+/* Builds the message. `frame` holds its three fixed pieces: before the id, between the id and the events, and after
+   the events. `parts` holds the bodies of the events. Sets the events' sizes. On failure, sets an exception and returns
+   -1. */
 int message_compose(PublishLane *lane, OpenPublish *publish, PyObject *const *frame, PyObject *const *parts);
 
 /* Turns the message into a masked frame, in place. Returns the beginning of the frame, or NULL with an exception

@@ -19,7 +19,9 @@ _IN_FLIGHT = 64
 
 
 def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupLoad]]:
-    """Return a copy of the run in which replies are scheduled publishes, its audience, and the load of each group.
+    """Return (a copy of the run, the copy's audience, the load of each of its groups).
+
+    In the copy, scheduled publishes take the place of replies.
 
     The rate of the replies follows from the expected deliveries of requests. Deliveries are unknown (None)
     for replies whose channel is read from the request, and for all groups if the number of requests is

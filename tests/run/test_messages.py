@@ -1,4 +1,4 @@
-"""Test that every message between master and worker arrives as sent, and the reports of invalid ones."""
+"""Test that every message between master and worker arrives as sent, and that invalid messages are reported."""
 
 from typing import Any
 

@@ -331,6 +331,6 @@ def test_a_silent_worker_counts_as_missing_as_late_as_a_silent_master(
     monkeypatch.setattr(locust.runners, "gevent", SimpleNamespace(sleep=sleep))
     with pytest.raises(GreenletExit):
         MasterRunner.heartbeat_worker(master)
-    # Locust may react two intervals late: it counts the silent intervals down to below 0 and reacts one interval
-    # later.
+    # Locust may react two intervals late: one because it counts the silent intervals down to -1 instead of 0, and one
+    # because it reacts only at the next interval.
     assert runners.SILENCE_S <= silent_s <= runners.SILENCE_S + 2 * locust.runners.HEARTBEAT_INTERVAL

@@ -48,7 +48,7 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Environment, places: Mapping[str, str]) -> "Settings":
-        """Return the settings of a process that is starting; raises CredentialError for an invalid permission."""
+        """Return the starting process's settings; raises CredentialError if --allow-env, for example, is invalid."""
         # Copy the options now: the web form changes them later, and a master's options replace a worker's.
         options: Any = copy.copy(environment.parsed_options)
         return cls(environment, options, places, Allowed.of_options(options))

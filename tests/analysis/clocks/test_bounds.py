@@ -118,8 +118,9 @@ def test_between_readings_a_clock_strays_by_what_its_neighbours_differ_but_no_le
     assert adjusted(0, 0, 0).strays_ns.tolist() == pytest.approx([0, 0, 0])
     found = adjusted(0, 100 * US, 130 * US, 130 * US).strays_ns.tolist()
     assert found == pytest.approx([100 * US, 100 * US, 30 * US, 0])
-    # The rate of the middle interval differs from those of its neighbours by 300 and 350 µs/s. The greater difference
-    # counts as long as slewing explains it (240 µs here); otherwise the smaller difference counts.
+    # The rate of the middle interval, which lasts 1 s, differs from those of its neighbours by 300 and 350 µs/s. The
+    # greater difference counts, but only up to the most that slewing can cause, 240 µs here. The result is at least the
+    # smaller difference.
     found = adjusted(-200 * US, 100 * US, 450 * US).strays_ns.tolist()
     assert found[1] == pytest.approx(max(300 * US, slewed(100 * US)))
     # The first interval has a step, and so no rate to compare with. The second interval is compared only with the
