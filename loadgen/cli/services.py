@@ -16,7 +16,7 @@ from loadgen.resolve import ResolvedRun
 if TYPE_CHECKING:
     from loadgen.planning.services.load import Load, Month
 
-#: Width of tables in a log or a pipe.
+#: Width of the tables, in characters, if the output goes to a log or a pipe.
 _COLUMNS: Final = 180
 
 
