@@ -14,8 +14,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Usage or scenario error: nothing was run."""
     INCONCLUSIVE = 3
-    """Inconclusive: the measurement is not exact enough to decide a gate, or the run was judged invalid. Also if the
-    run broke off, was stopped by `--max-cost`, or ended before it wrote a verdict."""
+    """Inconclusive: the measurement is not exact enough to decide a gate, or the run was judged invalid. The code is
+    the same if the run broke off, was stopped by `--max-cost`, or ended before it wrote a verdict."""
     TARGET = 4
     """The target was unreachable or refused a login or request, or it was away for part of the measurement."""
     INTERRUPTED = 130

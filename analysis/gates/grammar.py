@@ -55,8 +55,7 @@ class Gate:
         return OPERATORS[self.op](value, self.threshold)
 
     def with_options(self, over_ns: int | None, abort_early: bool) -> "Gate":
-        """Return a copy of the gate with `over` and `abort_early`, which a scenario sets in a gate written as a
-        mapping.
+        """Return a copy of the gate with the keys `over` and `abort_early` of a gate written as a mapping.
 
         Raises:
             GateError: the gate already has a window, the window is below 1 s, or the metric does not allow an option.

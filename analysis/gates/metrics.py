@@ -98,8 +98,7 @@ class UnknownMetricError(ValueError):
 
 
 def names() -> Sequence[str]:
-    """Return the names of all metrics. A distribution has one name for each of `STATISTICS`, such as
-    fanout.last.p99."""
+    """Return the names of all metrics; a distribution has a name for each of `STATISTICS`: fanout.last.p99."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 

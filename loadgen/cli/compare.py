@@ -38,7 +38,7 @@ def compare(
     """Compare two sets of runs: better, worse, same, or can't tell.
 
     Both sets should be of one scenario, with three or more runs each, made in turns (base, new, base, new …). A single
-    run is compared with the spread of a baseline of three or more. If the runs are of different services, the
+    run is compared with the spread of a baseline of three or more runs. If the runs are of different services, the
     comparison names the services and lists the other differences.
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
