@@ -8,39 +8,44 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the verdict; docs/concepts/verdict.md explains them, docs/reference/gates.md is generated from them."""
+    """Limits of the verdict.
 
-    #: Degraded if the generator's own lateness (p99) is above this, and above `lateness_doubtful_share` of the headline
-    #: p99.
+    docs/concepts/verdict.md explains the limits. docs/reference/gates.md is generated from this class.
+    """
+
+    #: Lateness of publishes caused by the generator itself (p99): degraded above this, if it is also above
+    #: `lateness_doubtful_share` of the headline p99 (the p99 of `delivery.latency`).
     lateness_doubtful_ns: int = 2 * _MS
-    #: Degraded if the generator's own lateness (p99) is above this share of the headline p99 and above
-    #: `lateness_doubtful_ns`.
+    #: Lateness of publishes caused by the generator itself (p99), as a share of the headline p99 (the p99 of
+    #: `delivery.latency`): degraded above this, if the lateness is also above `lateness_doubtful_ns`.
     lateness_doubtful_share: float = 0.25
-    #: Invalid if the generator's own lateness (p99) is above this, and above `lateness_wrong_share` of the headline
-    #: p99.
+    #: Lateness of publishes caused by the generator itself (p99): invalid above this, if it is also above
+    #: `lateness_wrong_share` of the headline p99 (the p99 of `delivery.latency`).
     lateness_wrong_ns: int = 20 * _MS
-    #: Invalid if the generator's own lateness (p99) is above this share of the headline p99 and above
-    #: `lateness_wrong_ns`.
+    #: Lateness of publishes caused by the generator itself (p99), as a share of the headline p99 (the p99 of
+    #: `delivery.latency`): invalid above this, if the lateness is also above `lateness_wrong_ns`.
     lateness_wrong_share: float = 0.5
     #: Share of due events that were never sent: invalid above this, degraded above zero.
     unsent_wrong: float = 0.01
-    #: Receive-queue delay (p99): degraded above this. The delay affects kernel stamps only if socket buffers fill up.
+    #: Time that deliveries waited in the receive queue (p99): degraded above this. With kernel timestamps, the wait
+    #: affects latencies only if socket buffers fill up.
     queue_doubtful_ns: int = 100 * _MS
-    #: Receive-queue delay (p99): invalid above this.
+    #: Time that deliveries waited in the receive queue (p99): invalid above this.
     queue_wrong_ns: int = 2 * _SECOND_NS
-    #: Degraded if uncertain arrivals may lower the headline p99 by more than this and by more than `arrival_share`.
+    #: Degraded if inexact arrival times may overstate the headline p99 (the p99 of `delivery.latency`) by more than
+    #: this and by more than `arrival_share`.
     arrival_ns: int = 500_000
-    #: Degraded if uncertain arrivals may lower the headline p99 by more than this share of it and by more than
-    #: `arrival_ns`.
+    #: Degraded if inexact arrival times may overstate the headline p99 (the p99 of `delivery.latency`) by more than
+    #: this share of it and by more than `arrival_ns`.
     arrival_share: float = 0.1
-    #: Share of deliveries with the stamp of a later delivery: degraded above this, if the record does not hold the
-    #: uncertainty of each arrival.
+    #: Share of deliveries that have the kernel timestamp of a later delivery: degraded above this. Used only for older
+    #: records, which do not hold how exact each arrival time is.
     stamps_shared: float = 0.01
     #: Longest stall of the event loop: degraded above this.
     stall_ns: int = 250 * _MS
     #: Share of the measurement spent in stalls longer than `stall_ns`: invalid above this.
     stalled_wrong: float = 0.1
-    #: A second is busy if a worker's CPU time, as a share of what it is allowed, is above this.
+    #: A second counts as busy if a worker used more than this share of the CPU time that it is allowed.
     busy_cpu: float = 0.9
     #: Share of busy seconds: degraded above this.
     busy_seconds: float = 0.2
@@ -50,42 +55,49 @@ class Limits:
     open_files_share: float = 0.9
     #: Local ports in use as a share of the system's range: degraded above this.
     ports_share: float = 0.8
-    #: Degraded if the clock error across hosts is above this and above `clock_share`.
+    #: Error of the clocks across hosts: degraded above this, if it is also above `clock_share` of the headline p99 (the
+    #: p99 of `delivery.latency`).
     clock_ns: int = 100_000
-    #: Degraded if the clock error across hosts is above this share of the headline p99 and above `clock_ns`.
+    #: Error of the clocks across hosts, as a share of the headline p99 (the p99 of `delivery.latency`): degraded above
+    #: this, if the error is also above `clock_ns`.
     clock_share: float = 0.1
-    #: Step of a clock: invalid from this on. A smaller step degrades if it exceeds `clock_ns` and `clock_share`.
+    #: Step of a clock: invalid from this on. After a smaller step the run is degraded if the step is at least
+    #: `clock_ns` and at least `clock_share` of the headline p99 (the p99 of `delivery.latency`).
     step_ns: int = _MS
-    #: Pause of a worker process: degraded from this on.
+    #: Pause of the master or of a worker process: degraded from this on.
     pause_ns: int = 100 * _MS
-    #: Suspension of a whole machine including its clocks: degraded from this on.
+    #: Pause or suspension of a whole machine: degraded from this on.
     frozen_ns: int = 10 * _MS
-    #: Pause of a process or suspension of a machine: invalid from this on.
+    #: Pause of a worker process or of a whole machine: invalid from this on.
     pause_wrong_ns: int = 200 * _MS
-    #: Pause or suspension as a share of the measurement: invalid from this on, because the p99 then includes it.
+    #: Pause of a worker process or of a whole machine, as a share of the measurement: invalid from this on, because the
+    #: p99 then includes the pause.
     pause_wrong_share: float = 0.01
-    #: Time in one second for which a CPU quota stopped the processes: degraded from this on, like a machine suspension.
+    #: Time in one second for which a CPU quota stopped the processes: degraded from this on, as with `frozen_ns`.
     throttled_ns: int = 10 * _MS
-    #: Share of the measurement stopped by a CPU quota: degraded from this on if a single stop exceeds
-    #: `throttled_shift`. This is half of the 1 % of samples that lie above a p99.
+    #: Share of the measurement for which a CPU quota stopped the processes: degraded from this on, if a single stop is
+    #: longer than `throttled_shift` of the headline p99 (the p99 of `delivery.latency`). The value is half of the 1 %
+    #: of samples that lie above a p99.
     throttled_share: float = 0.005
-    #: Degraded if a single stop by a CPU quota is longer than this share of the headline p99, and all stops together
-    #: took `throttled_share` of the measurement.
+    #: Length of a single stop by a CPU quota, as a share of the headline p99 (the p99 of `delivery.latency`): degraded
+    #: above this, if all stops together took at least `throttled_share` of the measurement.
     throttled_shift: float = 0.1
-    #: Invalid if a single stop by a CPU quota is longer than this share of the headline p99, and all stops together
-    #: took `pause_wrong_share` of the measurement.
+    #: Length of a single stop by a CPU quota, as a share of the headline p99 (the p99 of `delivery.latency`): invalid
+    #: above this, if all stops together took at least `pause_wrong_share` of the measurement.
     throttled_shift_wrong: float = 0.5
-    #: Share of the measurement that was stopped by a quota, spent waiting for memory, or lost to steal: the run is
-    #: invalid from this share on.
+    #: Share of the measurement for which a CPU quota stopped the processes, they waited for memory, or the hypervisor
+    #: took the CPUs (steal): invalid if one of the three shares is at least this.
     throttled_wrong: float = 0.1
-    #: Time in one second lost to waits for memory or to steal (the hypervisor took the CPUs): degraded from this on.
+    #: Time in one second for which processes waited for memory, or the hypervisor took the CPUs (steal): degraded if
+    #: one of the two is at least this.
     waited_ns: int = 100 * _MS
-    #: If a quota stop covers at least this share of a pause in the same second, the quota caused the pause.
+    #: A pause is put down to the CPU quota if the quota stopped the processes for at least this share of the pause's
+    #: length in the same second.
     throttled_explains: float = 0.8
-    #: If a lost worker's container used at least this share of its memory limit in its last second, it is taken to have
-    #: run out of memory.
+    #: A lost worker is taken to have run out of memory if its container used at least this share of the memory limit in
+    #: the worker's last second.
     memory_full: float = 0.9
-    #: Time without a health row or report from a worker: invalid above this.
+    #: Time without a health row or a report from one worker: invalid above this.
     silence_ns: int = 3 * _SECOND_NS
 
 

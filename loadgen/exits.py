@@ -1,11 +1,11 @@
-"""All exit codes, and the error that carries one."""
+"""All exit codes, and the exception that carries an exit code."""
 
 import os
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of `loadgen`; docs/reference/command-line.md is generated from these docstrings."""
+    """The exit codes of `loadgen`. docs/reference/command-line.md is generated from the docstrings of the members."""
 
     PASSED = 0
     """Passed: the run was measured and met all its gates."""
@@ -14,12 +14,12 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Usage or scenario error: nothing was run."""
     INCONCLUSIVE = 3
-    """Inconclusive: the measurement is not exact enough to decide a gate, or the run was judged invalid, broke off, was
-    stopped by `--max-cost`, or ended before it wrote a verdict."""
+    """Inconclusive: the measurement is not exact enough to decide a gate, or the run was judged invalid. The code is
+    the same if the run broke off, was stopped by `--max-cost`, or ended before it wrote a verdict."""
     TARGET = 4
-    """Target unreachable or refused, or away for part of the measurement."""
+    """The target was unreachable or refused a login or request, or it was away for part of the measurement."""
     INTERRUPTED = 130
-    """Interrupted; what was recorded is kept and reported."""
+    """Interrupted: the results so far are kept and reported."""
 
 
 def why(error: OSError) -> str:

@@ -31,7 +31,7 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-#: Prefix of the metrics that can be watched during a run, so that `abort_early` may end it.
+#: Prefix of the metrics that are known during a run. Only gates on these metrics may have `abort_early`.
 ENDS_EARLY: Final = "delivery.latency"
 
 
@@ -41,7 +41,7 @@ class GateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A condition. `threshold` is in ns, a fraction, a count, or per second, depending on the metric's kind."""
+    """A parsed gate. `threshold` is in ns, a fraction, a count, or per second, depending on the metric's kind."""
 
     text: str
     metric: Metric
@@ -55,7 +55,7 @@ class Gate:
         return OPERATORS[self.op](value, self.threshold)
 
     def with_options(self, over_ns: int | None, abort_early: bool) -> "Gate":
-        """Return the gate with the options `over` and `abort_early`, which a gate written as a mapping may have.
+        """Return a copy of the gate with the keys `over` and `abort_early` of a gate written as a mapping.
 
         Raises:
             GateError: the gate already has a window, the window is below 1 s, or the metric does not allow an option.
@@ -132,7 +132,7 @@ def _value(text: str, metric: Metric) -> float:
 
 
 def duration_ns(text: str, what: str) -> int:
-    """Return a duration in whole nanoseconds; `what` names it in the error.
+    """Return a duration in whole nanoseconds. `what` is the duration's name in the error message.
 
     Raises:
         GateError: the text is not a duration.

@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Kind(Enum):
-    """The kind of a metric's values, with an example of how to write one."""
+    """The kind of a metric's values. Each member's value says how to write a threshold of that kind."""
 
     DURATION = "a duration such as 150ms"
     SHARE = "a share such as 0.1%, or 0"
@@ -94,11 +94,11 @@ _STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
 
 
 class UnknownMetricError(ValueError):
-    """The metric does not exist; the message names the nearest metric, or all metrics, and completes a sentence."""
+    """No metric has the name. The message says which names are possible."""
 
 
 def names() -> Sequence[str]:
-    """Return the names of all metrics; a distribution appears once with each of `STATISTICS`, such as p99."""
+    """Return the names of all metrics; a distribution has a name for each of `STATISTICS`: fanout.last.p99."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 

@@ -5,17 +5,18 @@ import sys
 
 from loadgen.search_path import leave_out_working_folder
 
-#: Environment variable that makes a defect of loadgen print its traceback.
+#: Environment variable that makes loadgen print the traceback of an unexpected error.
 DEBUG = "LOADGEN_DEBUG"
 
 
 def main() -> None:
     """Run the command line, and turn its result or exception into the exit code."""
-    # Call this before any other import, so that no file in the working folder is imported in place of a library.
+    # Call `leave_out_working_folder` before any other import. Otherwise a file in the working folder could be imported
+    # in place of a library.
     leave_out_working_folder()
     import signal
 
-    # From here on Ctrl-C prints no traceback.
+    # With these handlers Ctrl-C prints no traceback.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def _interrupted(_number: int, _frame: object) -> None:
-    """Handle SIGTERM and SIGHUP like Ctrl-C."""
+    """Handle SIGINT, SIGTERM and SIGHUP: raise KeyboardInterrupt."""
     raise KeyboardInterrupt
 
 
@@ -62,7 +63,7 @@ def _run() -> int:
         if isinstance(error, ImportError):
             from analysis import extras
 
-            # Explain a missing extra package here, since any command may need one, at any point.
+            # Any command may need an optional package at any point, so a missing package is explained here.
             if (sentence := extras.explained(error)) is not None:
                 say(sentence)
                 return int(ExitCode.USAGE)

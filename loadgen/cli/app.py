@@ -1,4 +1,4 @@
-"""The Typer application, its shared options, and the commands that every start loads.
+"""The Typer application, its shared options, and the commands that are always loaded.
 
 Commands import the modules they need when called, so that `loadgen --help` stays fast.
 """
@@ -145,7 +145,8 @@ def calibrate(
 ) -> None:
     """Check the harness's measurements against known faults.
 
-    The embedded server injects faults and keeps a journal of them. The table compares each with the harness's result.
+    The embedded server injects faults and keeps a journal of them. Each line of the printed table compares the journal
+    with a result of the harness.
 
     Exit codes: 0 every line agrees, 3 a line disagrees, 130 interrupted.
     """

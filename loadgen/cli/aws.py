@@ -67,9 +67,9 @@ def up(
         typer.Option(help="Days until the API key expires; default: 7, or unchanged.", min=1, max=365),
     ] = None,
 ) -> None:
-    """Create an Event API with key and namespaces, or change yours.
+    """Create an Event API with key and namespaces, or change it.
 
-    Namespaces are only added, never removed.
+    If the stack exists already, its API is changed. Namespaces are only added, never removed.
 
     Exit codes: 0 the API is ready, 2 usage, 4 AWS refused or cannot be reached, 130 interrupted (CloudFormation
     continues).
@@ -178,7 +178,7 @@ def metrics(
 ) -> None:
     """Compare a run with CloudWatch's metrics.
 
-    The metrics of the run's minutes are kept in its folder and shown in its report.
+    The metrics of the minutes in which the run took place are stored in the run's folder and shown in its report.
 
     Exit codes: 0 fetched, 2 usage, 3 no metrics, or none yet, 4 AWS refused or cannot be reached.
     """
@@ -204,7 +204,7 @@ def _told() -> Iterator[None]:
 
 @contextmanager
 def _interruptible(name: str, access: Access, goes_on: str) -> Iterator[None]:
-    """On Ctrl-C raise an error that says how to see and remove the stack: CloudFormation continues by itself."""
+    """On Ctrl-C raise an error that says how to see and remove the stack, since CloudFormation continues by itself."""
     try:
         yield
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ from loadgen.config.units import parse_positive_duration
 from loadgen.exits import ExitCode
 from loadgen.run.options import ENTRIES
 
-#: Options of `loadgen run` that a search stores for its trials and for --resume; names as in `run.options`.
+#: Options of `loadgen run` that a search stores for its trials and for --resume. Names are those in `run.options`.
 _KEPT = ("target", "profile", "region", "api_key_env", "auth", "faults", "processes")
 #: Options that grant a permission. They are not taken from a resumed search: the user must give them again.
 _PERMISSIONS = (
@@ -115,12 +115,13 @@ def capacity(
 
     The result is an interval: the highest load that passed and the lowest that failed, each proven by repeated trials.
 
-    Exit codes: 0 the limit is found, or the highest load passes; 1 the lowest load fails; 2 usage; 3 not known (the
-    generator is the limit, undecided, out of budget); 4 target unreachable; 130 interrupted (--resume continues).
+    Exit codes: 0 the limit is found, or the highest load passes; 1 the lowest load fails; 2 usage; 3 the limit is not
+    known (the generator is the limit, the trials do not decide, or --budget is used up); 4 target unreachable; 130
+    interrupted (--resume continues).
     """
     from analysis import extras
 
-    # Check now for the packages that fit the curve: the fit is the last step of a long search.
+    # Check now that the packages for fitting the curve are installed: the fit is the last step of a long search.
     extras.require("compare", "loadgen capacity")
     from analysis.report import capacity as report
     from loadgen.capacity import record
@@ -144,7 +145,7 @@ def capacity(
             content, folder = record.read(resume), resume
             said = content["request"]
             lists = {name: tuple(said[name]) for name in ("goals", "options", "overrides")}
-            # The folder may have another author, so ignore the permissions that it contains.
+            # Someone else may have written the folder, so ignore the permissions stored in it.
             lists["options"] = _resumed(lists["options"]) + permissions
             request = Request(**{**said, **lists})
         else:

@@ -18,7 +18,7 @@ from loadgen.exits import ExitCode
 if TYPE_CHECKING:
     from loadgen.choose.conduct import Comparison
 
-#: Width of the tables in a log or a pipe.
+#: Width of the tables, in characters, if the output goes to a log or a pipe.
 _COLUMNS: Final = 180
 
 
@@ -66,10 +66,10 @@ def choose(
 ) -> None:
     """Run a scenario on several services and show them side by side.
 
-    The comparison has latency and completeness with their bounds, cost, quotas, and the parts of the scenario that a
-    service cannot run; it has no overall score. For example: `loadgen choose comments --service appsync-events
-    --service "mqtts://HOST --auth password:USER_VARIABLE:PASSWORD_VARIABLE"`. A server on this machine stands in for
-    the service, and is marked so in the comparison.
+    The comparison shows latency and completeness with their bounds, cost, quotas, and the parts of the scenario that a
+    service cannot run. It has no overall score. For example: `loadgen choose comments --service appsync-events
+    --service "mqtts://HOST --auth password:USER_VARIABLE:PASSWORD_VARIABLE"`. For a name such as `appsync-events`, a
+    server on this machine imitates the service, and the comparison marks it as an imitation.
 
     Exit codes: 0 each service has a run that is not invalid, 2 usage or the scenario can run on none, 3 a service has
     no such run.

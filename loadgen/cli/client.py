@@ -272,7 +272,7 @@ def probe(
     """Check a target step by step, from DNS to delivery.
 
     The steps are DNS, TCP, TLS, WebSocket, login, subscribe, publish, delivery, a wildcard over several levels, and a
-    made-up login that must be refused. docs/troubleshooting.md says what to do about each.
+    made-up login that must be refused. docs/troubleshooting.md says what to do if a step fails.
 
     Exit codes: 0 no step failed, 2 usage, 4 a step failed.
     """

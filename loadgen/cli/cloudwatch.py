@@ -11,7 +11,8 @@ from loadgen.exits import ExitCode, RunError
 
 
 def fetch_metrics(folder: Path, access: Access, api_id: str | None = None, wait: bool = False) -> None:
-    """Fetch and store CloudWatch's metrics of a run, rewrite the report, and print CloudWatch's and the run's counts.
+    """Fetch and store CloudWatch's metrics of a run, rewrite the report, and print CloudWatch's counts beside the
+    run's.
 
     Raises:
         RunError: the metrics cannot be fetched or written; `code` is the exit code.

@@ -1,6 +1,6 @@
-"""Load only the modules whose commands the command line needs.
+"""Load only the module of the command that is called.
 
-Loading and building all commands takes a tenth of a second, too long for short runs.
+Loading and building all commands takes a tenth of a second, which is too long for short commands.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ GROUPS: Final = {
     "Serve and try": ("serve", "probe", "publish", "subscribe"),
     "AWS": ("aws",),
 }
-#: Commands by the module that registers them, without those of `loadgen.cli.app`.
+#: Commands by the module of `loadgen.cli` that registers them, except the commands of `loadgen.cli.app`.
 COMMANDS: Final = {
     "aws": ("aws",),
     "capacity": ("capacity",),
@@ -33,13 +33,13 @@ COMMANDS: Final = {
     "serve": ("serve",),
     "verify": ("verify",),
 }
-#: Commands that `loadgen.cli.app` registers, so that every start loads them.
+#: Commands that `loadgen.cli.app` registers. They are always loaded.
 ALWAYS: Final = ("run", "schema", "report", "calibrate", "version")
 _NONE: Final = ("--version", "-V")
 
 
 def load(arguments: Sequence[str]) -> Any:
-    """Return the application with the command that the first argument names, or with all if it names none."""
+    """Return the application with the command that the first argument names, or with all commands if it names none."""
     first = arguments[0] if arguments else ""
     of_first = [module for module, names in COMMANDS.items() if first in names]
     if first not in (*ALWAYS, *_NONE):

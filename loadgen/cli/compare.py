@@ -38,7 +38,7 @@ def compare(
     """Compare two sets of runs: better, worse, same, or can't tell.
 
     Both sets should be of one scenario, with three or more runs each, made in turns (base, new, base, new …). A single
-    run is compared with the spread of a baseline of three or more. If the runs are of different services, the
+    run is compared with the spread of a baseline of three or more runs. If the runs are of different services, the
     comparison names the services and lists the other differences.
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
@@ -173,7 +173,7 @@ def ab(
     """Run two variants in turns and compare them.
 
     For example: `loadgen ab comments "comments --set seed=2" --repeats 10`. The command compares the runs after each
-    pair and stops early if a metric is worse or all are decided; the statistical test allows for these repeated
+    pair and stops early if a metric is worse or all metrics are decided. The statistical test allows for these repeated
     comparisons. A run that fails ends the command, unless it only fails a gate or is inconclusive. Exit codes: those of
     `loadgen compare`, or that of the run that failed.
     """
@@ -195,7 +195,8 @@ def ab(
         fail(f"{results / plan.NAME} cannot be written: {error.strerror}")
     runs: dict[str, list[Profile]] = {"base": [], "new": []}
     for turn in range(repeats):
-        # Every second pair runs in reverse order, so that steady drift affects both sides alike.
+        # Every second pair runs in reverse order, so that a steady drift of machine or service affects both sides
+        # alike.
         pair = [("base", base), ("new", new)]
         for side, said in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {'' if fixed else 'at most '}{repeats}", flush=True)

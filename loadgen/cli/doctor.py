@@ -24,8 +24,8 @@ def doctor(
 ) -> None:
     """Find what limits or spoils runs on this machine.
 
-    Each finding comes with a remedy; the command changes nothing. A `!` limits the size or the exactness of runs; a `✗`
-    makes them doubtful. Exit code: 0.
+    Each finding comes with a remedy. The command changes nothing. A finding marked `!` limits the size or the exactness
+    of runs. A finding marked `✗` makes the results of runs doubtful. Exit code: 0.
     """
     from loadgen.planning.doctor import examine
 

@@ -14,10 +14,11 @@ from loadgen.run.option import Panel
 SETTINGS: Final[Mapping[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 _ARGUMENTS: Final = "Arguments"
 _OPTIONS: Final = "Options"
-#: The groups on the help page in their order: arguments, the groups of a run's options, then options without a group,
-#: such as --help. Groups that only one command has come last.
+#: The order of the groups on a help page: arguments, the groups of a run's options, then options without a group, such
+#: as --help. Groups that are not in this list come last.
 _ORDER: Final = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
-#: Maximum width of the first column (the names); the description of an option with longer names begins below.
+#: Maximum width of the first column, which has the names. If an option's names are longer, its description begins on
+#: the next line.
 _COLUMN: Final = 27
 _KINDS: Final = {
     "<int>": "NUMBER",
@@ -29,18 +30,19 @@ _KINDS: Final = {
 }
 _CHOICES: Final = re.compile(r"<(?:list\[)?([^<>\[\]]*\|[^<>\[\]]*)\]?>")
 _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-#: The end of a description as Typer writes it, such as `[default: 24.0; 0.01<=x<=24]`.
+#: Default and limits as Typer writes them at the end of a description, such as `[default: 24.0; 0.01<=x<=24]`.
 _EXTRA: Final = re.compile(r"  \[([^\[\]]*)\]$")
 _LIMITS: Final = re.compile(rf"(?:(?P<low>{_NUMBER})<=)?x(?P<side>[<>]=)(?P<limit>{_NUMBER})")
 _DEFAULT: Final = re.compile(rf"default: (?P<number>{_NUMBER})(?=;|$)")
-#: A limit that the help does not print, since users expect it.
+#: The one limit that the help does not print: users expect that a number is at least 0.
 _NONNEGATIVE: Final = "at least 0"
-#: Stand-ins for a hyphen and a space while text is broken into lines, so that no line is broken there.
+#: Characters put in place of hyphens and of spaces in code while text is broken into lines, so that no line is broken
+#: there.
 _HYPHEN: Final = "\u2011"
 _SPACE: Final = "\u00a0"
-#: Code of at most this many characters stays on one line; it fits beside the names in a terminal of 60 columns.
+#: Code of at most 28 characters, which stays on one line. It fits beside the names in a terminal of 60 columns.
 _CODE: Final = re.compile(r"`[^`\n]{1,28}`")
-#: Matches the error for an argument that the command does not take, if this argument is a URL.
+#: Matches the error message for a surplus argument if the argument is a URL.
 _ONE_TOO_MANY: Final = re.compile(r"unexpected extra argument\S* \((?P<url>[^\s()]+://[^\s()]*)")
 
 
@@ -140,7 +142,7 @@ def _unbroken(text: str) -> str:
 
 
 def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the names of commands by the title of their group; subcommands are in no group."""
+    """Return command names by group title; commands in no group, such as `aws up`, have the title "Commands"."""
     found: dict[str, list[str]] = {}
     for name in names:
         title = next((title for title, of_title in GROUPS.items() if name in of_title), "Commands")
@@ -171,7 +173,7 @@ def _plain(names: str) -> str:
 
 
 def _extra(found: re.Match[str]) -> str:
-    """Return default and limits of an option in words, such as `[default: 24; 0.01 to 24]`."""
+    """Return an option's default and limits in readable form, such as `[default: 24; 0.01 to 24]`."""
     parts = [
         _LIMITS.sub(_limits, _DEFAULT.sub(lambda default: f"default: {_short(default['number'])}", part))
         for part in found[1].split("; ")
@@ -188,7 +190,7 @@ def _limits(found: re.Match[str]) -> str:
 
 
 def _short(number: str) -> str:
-    """Return a number without the decimals `.0`."""
+    """Return the text of a number without a final `.0`."""
     return number.removesuffix(".0")
 
 

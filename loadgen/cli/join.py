@@ -20,7 +20,8 @@ def join(
 ) -> None:
     """Create the keys for workers to join a master.
 
-    Without FILE, print the keys as two lines for an environment file: LOADGEN_JOIN_MASTER and LOADGEN_JOIN_WORKER.
+    With FILE, the workers' key is written to FILE and the master's key to FILE.master. Without FILE, the keys are
+    printed as two lines for an environment file: LOADGEN_JOIN_MASTER and LOADGEN_JOIN_WORKER.
     """
     from loadgen.run import join as keys
     from loadgen.run.options import JOIN_MASTER, JOIN_WORKER

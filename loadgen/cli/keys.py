@@ -29,8 +29,9 @@ def keys(
 ) -> None:
     """Make a key to sign the tokens of clients with.
 
-    signing.pem is for `jwt.key_file` of a scenario's login, jwks.json for the service: `auth.oidc.jwks` of an API file,
-    or a web server at the issuer's jwks_uri.
+    The command writes two files. signing.pem is the private key: name it as `jwt.key_file` in a scenario's login.
+    jwks.json is the key set for the service: name it as `auth.oidc.jwks` in an API file, or serve it at the issuer's
+    jwks_uri.
 
     Exit codes: 0 written, 2 there is a key already, or the folder cannot be written.
     """

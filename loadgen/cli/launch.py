@@ -1,7 +1,7 @@
 """Start Locust for `loadgen run`, and finish the record if Locust dies.
 
 Locust runs as a subprocess with a command line that a user could type too, so `loadgen run` and plain `locust` share
-one code path. This process loads no Locust: it survives a crash of the subprocess and completes the record.
+one code path. This process does not load Locust, so it survives a crash of the subprocess and can complete the record.
 """
 
 import os
@@ -92,7 +92,7 @@ def _started(
     if request.cloudwatch and not request.worker and told.folder is not None:
         _cloudwatch(told.folder, request)
     if told.folder is not None:
-        # Report the run's folder and exit code to `loadgen.run_scenario`, if that has started this command.
+        # Report the run's folder and exit code to `loadgen.run_scenario`, if that function has started this command.
         ending.tell(folder=str(told.folder), code=int(code))
     return int(code)
 
@@ -106,7 +106,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
     if told.code is not None:
         return told.code
     if request.worker and returncode in _CODES_OF_WORKERS:
-        # A worker ends with its own code: the master reports the result of the run.
+        # A worker ends with the exit code of its own process: only the master reports the result of the run.
         return ExitCode(returncode)
     if told.folder is None and returncode == ExitCode.USAGE and users_files.loads(request):
         # No message here: the subprocess that loaded the user's Python files has already printed what is wrong with
@@ -223,7 +223,7 @@ def _problem(request: RunOptions) -> str | None:
     if (problem := _join_problem(request)) is not None:
         return problem
     if request.worker:
-        # A worker skips these checks, which the master makes.
+        # A worker skips the following checks: the master makes them.
         return None
     if request.scenario is None:
         return "name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file"
@@ -266,18 +266,18 @@ def _resolved(request: RunOptions) -> Handover:
 
 
 def _recorded_target(scenario: str) -> str | None:
-    """Return the target that a recorded run had, to repeat the run, or None.
+    """Return the target of the recorded run that ``scenario`` names and that is to be repeated, or None.
 
-    None means that the run used the embedded server, or that ``scenario`` is no recorded run.
+    None means that the run used the embedded server, or that ``scenario`` is not a recorded run.
     """
     path = Path(scenario)
     return repeating.target_of(path) if repeating.is_run(path) else None
 
 
 def _join_problem(request: RunOptions) -> str | None:
-    """Return an error if a key that joins workers to a master is missing or unreadable, else None.
+    """Return an error if the key with which workers join a master is missing or unreadable, else None.
 
-    For a master without keys, create them. The subprocess reads the keys again, since it may also be started as plain
+    If a master has no keys, create them. The subprocess reads the keys again, since it may also be started as plain
     Locust.
     """
     if not (request.worker or request.master):
@@ -299,7 +299,7 @@ def _join_problem(request: RunOptions) -> str | None:
 
 
 def _cloudwatch_problem(request: RunOptions) -> str | None:
-    """Return an error if --cloudwatch cannot work for this run, to print before the run, else None."""
+    """Return an error, to print before the run, if --cloudwatch cannot work for this run, else None."""
     from loadgen.aws.access import Access
 
     if request.worker:
@@ -357,7 +357,7 @@ def _command(request: RunOptions, locustfiles: Sequence[Path]) -> list[str]:
     else:
         command += ["--headless", "--only-summary"]
     if request.processes > 1:
-        # Use a free port, so that two runs on one machine do not collide.
+        # Let master and workers use a free port, so that two runs on one machine do not collide.
         port = str(subprocesses.free_port())
         command += ["--processes", str(request.processes), "--master-bind-host", "127.0.0.1"]
         command += ["--master-bind-port", port, "--master-port", port]

@@ -91,7 +91,7 @@ def _open(run: Path, name: str, base: Path | None) -> int:
     if lab is None:
         fail(f"JupyterLab is not installed: {extras.installer()} jupyterlab")
     variables = {"LOADGEN_RUN": str(run.resolve()), "LOADGEN_BASE": str(base.resolve()) if base else ""}
-    # Jupyter runs code from configuration files in its working directory, so use a new folder.
+    # Jupyter runs code from configuration files in its working directory, so start it in a new folder.
     folder = Path(tempfile.mkdtemp(prefix="loadgen-notebooks-"))
     try:
         copy(folder)

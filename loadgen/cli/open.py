@@ -27,7 +27,9 @@ def open_(
 ) -> None:
     """Open a run's report in the browser.
 
-    Exit codes: 0 opened, or its path printed where there is no browser; 2 there is no report.
+    If there is no browser, the path of the report is printed.
+
+    Exit codes: 0 opened or path printed, 2 there is no report.
     """
     folder = run or results / LATEST
     pages = [folder] if folder.suffix == ".html" else [folder / name for name in _PAGES]

@@ -36,7 +36,7 @@ def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., No
     def called(**given: Any) -> None:
         command(RunOptions(**{name: _value(ENTRIES[name], value) for name, value in given.items()}))
 
-    # Typer reads the parameters from this attribute.
+    # Typer reads a command's parameters from its signature.
     called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [_for_typer(entry) for entry in ENTRIES.values()]
     )

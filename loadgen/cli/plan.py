@@ -123,8 +123,8 @@ def plan(
 ) -> None:
     """Estimate a scenario's cost, use of quotas, and machines.
 
-    Nothing is run, except with --calibrate, which loads only this machine and keeps the figures for later plans.
-    With --services, compare the costs and quotas of several services instead.
+    Nothing is run, except that --calibrate puts load on this machine to measure it, and stores the figures for later
+    plans. With --services, compare the costs and quotas of several services instead.
 
     Exit codes: 0 planned, 2 usage or scenario error, 3 the machine could not be measured.
     """
@@ -190,7 +190,7 @@ def plan(
 
 
 def _calibrate() -> None:
-    """Measure this machine and keep the figures, or exit with an error."""
+    """Measure this machine and store the figures for later plans, or exit with an error."""
     from loadgen.planning.calibration import CalibrationError, measure, save
 
     console = Console(stderr=True, highlight=False)

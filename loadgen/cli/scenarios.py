@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from loadgen.resolve.publishing import Publishing
 
 _WIDTH = 100
-#: Headings and widths of the list's columns, less than 80 characters together; a negative width aligns left.
+#: Headings and widths of the list's columns. The widths add up to less than 80 characters. A negative width aligns
+#: left.
 _COLUMNS = (
     ("scenario", -19),
     ("clients", 8),
@@ -32,7 +33,7 @@ _POINTS_SHOWN = 8
 
 
 class ScenariosFormat(Enum):
-    """Output format of scenarios."""
+    """Output format of `loadgen scenarios`."""
 
     TEXT = "text"
     JSON = "json"
@@ -53,7 +54,8 @@ def scenarios(
 ) -> None:
     """List the catalogue's scenarios, or explain or copy one.
 
-    The explanation has the scenario's question, clients, load, phases and gates, and the command that runs it.
+    The explanation has the question that the scenario answers, its clients, load, phases and gates, and the command
+    that runs it.
 
     Exit codes: 0 shown or copied, 2 no such scenario, or it is not valid.
     """
@@ -249,7 +251,7 @@ def _long(seconds: float) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return plain data as a scenario file would have it, on one line, with long lists cut."""
+    """Return a value of a scenario as YAML on one line, with long lists cut."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

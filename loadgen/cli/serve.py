@@ -147,7 +147,7 @@ def serve(
 def _serve_stand_in(
     service: str | None, options: Sequence[str], misplaced: Sequence[str], **more: Any
 ) -> NoReturn:
-    """Run a stand-in of another service. ``misplaced`` names options in the command that only the Event API has."""
+    """Run a server that imitates another service; ``misplaced`` are given options that only AppSync Events has."""
     from loadgen.stand_ins import serving
 
     if service is None:

@@ -16,13 +16,13 @@ from loadgen.resolve import ResolvedRun
 if TYPE_CHECKING:
     from loadgen.planning.services.load import Load, Month
 
-#: Width of tables in a log or a pipe.
+#: Width of the tables, in characters, if the output goes to a log or a pipe.
 _COLUMNS: Final = 180
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A load given as numbers on the command line instead of a scenario; None stands for an option not given."""
+    """A load given as options on the command line instead of a scenario; an option that is not given is None."""
 
     clients: int | None
     rate: str | None
@@ -40,7 +40,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class MonthOptions:
-    """Options on how much a service is used in a month; None stands for an option that is not given."""
+    """Options that say how much a service is used in a month; an option that is not given is None."""
 
     hours_per_day: float | None
     days: float | None
@@ -63,7 +63,7 @@ def compare(
     format_: str,
     plot: Path | None,
 ) -> None:
-    """Print the costs of a scenario, or of a load given as numbers, at each service; ``plot`` is the picture's file.
+    """Print the costs of a scenario, or of a load given as numbers, at each service; ``plot`` is a file for a chart.
 
     Raises:
         ScenarioError: a service, file or number is not valid.

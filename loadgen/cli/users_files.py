@@ -1,4 +1,4 @@
-"""The Python files with user classes of a run: those of `loadgen run my_users.py`, and those that a scenario names."""
+"""The Python files with a run's user classes: the file in `loadgen run my_users.py`, or the files a scenario names."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def loads(request: RunOptions) -> bool:
 
 
 def problem(request: RunOptions) -> str | None:
-    """Return why the locustfile cannot be loaded, or which option needs a locustfile, or None if all is well."""
+    """Return an error if the locustfile cannot be loaded or a given option needs a locustfile, else None."""
     if is_locustfile(request.scenario):
         if not Path(str(request.scenario)).is_file():
             return f"{request.scenario}: there is no such file"
@@ -46,7 +46,8 @@ def files(request: RunOptions, run: ResolvedRun | None) -> tuple[Path, ...]:
     """Return the locustfiles that Locust loads.
 
     Raises:
-        RunError: a scenario names a file that may not be run.
+        RunError: the scenario names a file that is missing or outside the scenario's folder, or --allow-users is not
+        given.
         ScenarioError: the scenario of a worker cannot be read.
     """
     if is_locustfile(request.scenario):

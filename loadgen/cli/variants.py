@@ -14,7 +14,7 @@ _UsageError: Final[Any] = typer.BadParameter.__base__
 
 
 def problem(said: str) -> str | None:
-    """Return the error in ``said`` (arguments of `loadgen run`), or None if they are valid; nothing is run.
+    """Return the error in ``said``, the arguments of a `loadgen run`, or None if they are valid. Nothing is run.
 
     A locustfile, a target and a login are checked only by the run itself.
     """

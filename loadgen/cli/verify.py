@@ -23,8 +23,9 @@ def verify(
 ) -> None:
     """Recompute and check every number of a report.
 
-    Works for a run, a capacity search or a comparison, from the record's tables. The main figures are also computed a
-    second way, in SQL. A figure that an older version did not write is listed as missing, which is no error.
+    Works for a run, a capacity search or a comparison. All figures are computed from the record's tables, and the main
+    figures a second time in SQL. A figure that an older version of loadgen did not write is listed as missing. A
+    missing figure is no error.
 
     Exit codes: 0 all figures agree, 2 usage, or the record cannot be read, 3 a figure disagrees.
     """
@@ -39,7 +40,7 @@ def verify(
     try:
         found = _verified(path)
     except (ReadError, RecordError) as error:
-        # Print one line, since pyarrow's messages have several.
+        # Print the message on one line, since pyarrow's messages have several lines.
         fail(text.clean(" ".join(str(error).split())))
     for line in sentences(found):
         print_line(line)

@@ -42,15 +42,16 @@ class Stated(Part):
     source: Text
     """Page or document that states the fact."""
     as_of: Date | None = None
-    """Date of the fact; leave it out if unknown."""
+    """Date of the fact, as YYYY-MM-DD, YYYY-MM or YYYY. Leave it out if unknown."""
     certainty: Certainty
-    """Certainty of the fact: documented, secondary, assumed or unclear."""
+    """Certainty of the fact. documented: stated by the service's provider. secondary: others quote the provider.
+    assumed: inferred from known facts. unclear: the sources can be read in more than one way."""
     note: Text | None = None
-    """Remarks, such as restrictions and assumptions."""
+    """Remarks, such as restrictions or assumptions."""
 
 
 class Figure(Stated):
-    """A number; without a value it is unknown or does not exist."""
+    """A number with its source. If `value` is left out, the number is unknown or does not exist."""
 
     value: float | None = Field(default=None, ge=0, le=1e15)
     """The number; leave it out if unknown."""
@@ -59,41 +60,43 @@ class Figure(Stated):
 
 
 class PositiveFigure(Figure):
-    """A number above zero, so that it can be a divisor."""
+    """A number above zero, with its source. Zero is not allowed because calculations divide by the number."""
 
     value: float = Field(gt=0, le=1e15)
     """The number."""
 
 
 class Quota(Stated):
-    """A limit of the service."""
+    """A limit of the service, with its source."""
 
     value: float | None = Field(default=None, gt=0, le=1e15)
     """The limit; leave it out if none is known."""
     region: Text | None = None
     """AWS region the limit holds for; leave it out for all regions or if unknown."""
     adjustable: bool | None = None
-    """True if AWS raises the limit on request; leave it out if unknown."""
+    """True if AWS raises the limit on request, false if not. Leave it out if unknown."""
     code: Text | None = None
-    """Code of the quota in AWS Service Quotas."""
+    """Code of the limit in AWS Service Quotas, such as L-10498098. Leave it out if unknown."""
 
 
 class Counting(Stated):
-    """Says if a kind of operation is billed."""
+    """States if a kind of operation is billed, with a source."""
 
     counts: Literal["always", "never", "unclear"]
-    """always: in the total; never: not billed; unclear: shown beside the total."""
+    """always: billed, and part of the total cost. never: not billed. unclear: not part of the total cost, but shown
+    beside it."""
 
 
 class MoneyPrices(Part):
     """Prices in US dollars."""
 
     usd_per_million_operations: Figure
-    """Price of 1,000,000 operations."""
+    """Price in US dollars of 1,000,000 operations."""
     usd_per_million_connection_minutes: Figure
-    """Price of 1,000,000 connection-minutes."""
+    """Price in US dollars of 1,000,000 connection-minutes. A connection-minute is one connection open for one
+    minute."""
     usd_per_gb_out: Figure
-    """Price of 10^9 bytes sent to subscribers."""
+    """Price in US dollars of 10^9 bytes sent to subscribers."""
 
 
 class Countings(Part):
@@ -104,63 +107,63 @@ class Countings(Part):
     delivery: Counting
     """An event sent to one subscriber, counted in units of `message_unit_bytes`."""
     connect: Counting
-    """A WebSocket connection opened."""
+    """The opening of a WebSocket connection."""
     subscribe: Counting
     """A subscribe request."""
     handler: Counting
-    """A handler invocation."""
+    """An invocation of an event handler."""
     keepalive: Counting
-    """A keep-alive message from the service."""
+    """A keep-alive message from the service on one connection."""
 
 
 class Metering(Part):
     """Units in which operations are counted."""
 
     message_unit_bytes: PositiveFigure
-    """Bytes per billed message; an event counts once for each unit it begins."""
+    """Bytes per billed message. An event counts as one message for each whole or part unit of this size."""
     keepalive_interval_s: PositiveFigure
     """Seconds between two keep-alive messages on one connection."""
     tokens_per_publish: PositiveFigure
-    """Request tokens that a publish request uses at least."""
+    """Smallest number of request tokens that a publish request uses."""
 
 
 class QuotaTable(Part):
     """The service's quotas."""
 
     new_connections_per_s: Quota
-    """Connections opened per second, per API."""
+    """Maximum number of connections opened per second, per API."""
     inbound_events_per_s: Quota
-    """Events published per second, per API."""
+    """Maximum number of events published per second, per API."""
     outbound_messages_per_s: Quota
-    """Messages delivered per second, in units of `message_unit_bytes`, per API."""
+    """Maximum number of messages delivered per second, per API. A message is a unit of `message_unit_bytes`."""
     request_tokens_per_s: Quota
-    """Request tokens per second, per account."""
+    """Maximum number of request tokens used per second, per account."""
     publishes_per_connection_per_s: Quota
-    """Publish requests per second over one WebSocket."""
+    """Maximum number of publish requests per second over one WebSocket."""
     subscriptions_per_connection: Quota
-    """Subscriptions per connection."""
+    """Maximum number of subscriptions per connection."""
     events_per_publish: Quota
-    """Events per publish request."""
+    """Maximum number of events per publish request."""
     event_bytes: Quota
-    """Size of an event in bytes."""
+    """Maximum size of an event in bytes."""
     payload_bytes: Quota
-    """Total size of the events of a publish request in bytes."""
+    """Maximum total size of the events of a publish request in bytes."""
     delivered_bytes: Quota
-    """Size of a delivered event in bytes."""
+    """Maximum size of a delivered event in bytes."""
     channel_segments: Quota
-    """Segments of a channel."""
+    """Maximum number of segments of a channel."""
     segment_characters: Quota
-    """Characters per channel segment."""
+    """Maximum number of characters per channel segment."""
     namespaces: Quota
-    """Channel namespaces per API."""
+    """Maximum number of channel namespaces per API."""
     connection_seconds: Quota
     """Longest lifetime of a connection in seconds."""
     connections: Quota
-    """Connections open at once."""
+    """Maximum number of connections open at once."""
     subscribes_per_s: Quota
-    """Subscribe requests per second."""
+    """Maximum number of subscribe requests per second."""
     subscribers_per_channel: Quota
-    """Subscribers per channel."""
+    """Maximum number of subscribers per channel."""
 
 
 class Prices(Part):
@@ -192,11 +195,11 @@ class Prices(Part):
         return self.prices.usd_per_million_operations.as_of
 
     def counts(self) -> dict[str, str]:
-        """Return for each kind of operation if it is billed: `always`, `never` or `unclear` (see `Counting`)."""
+        """Return the `counts` of each kind of operation: `always`, `never` or `unclear` (see `Counting`)."""
         return {kind: getattr(self.operations, kind).counts for kind in Countings.model_fields}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the prices that a run's record keeps, so that its cost can be computed from the record alone."""
+        """Return the prices that a run's record stores, to compute the run's cost from the record alone."""
         return {
             "service": self.service,
             "region": self.region,

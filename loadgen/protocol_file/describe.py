@@ -86,7 +86,7 @@ def description_of(file: ProtocolFile, name: str) -> Description:
 
 
 def identity_of(match: str | JsonMatch) -> Identity | None:
-    """Return the kind of value by which a message pattern names a request or subscription, or None if it names none."""
+    """Return by which value (id, number or channel) a message pattern names a request or subscription, or None."""
     found = _names(match)
     return next((name for name in _IDENTITIES if name in found), None)
 

@@ -202,7 +202,11 @@ def _endpoints(description: Description, url: str) -> GenericEndpoints:
 
 
 def _service(endpoints: GenericEndpoints, given: Any) -> GenericService:
-    """Return the service; ``given`` is a mapping of the file's variables to values, a client's credential, or None."""
+    """Return the service.
+
+    ``given`` is either a mapping from the file's environment variables to their values, or a client's credential, or
+    None.
+    """
     if isinstance(given, Mapping):
         return GenericService(endpoints.description, endpoints.target, given)
     service = GenericService(endpoints.description, endpoints.target, {})

@@ -40,27 +40,30 @@ from loadgen.protocol_file.values import (
     pattern_text,
 )
 
-#: The keys of texts for people, in which braces are no placeholders.
+#: The keys whose values are texts for people. Braces in these texts are no placeholders.
 _FOR_PEOPLE = {"title", "description"}
 
 
 class JsonMatch(Part):
-    """A pattern of JSON messages: values that a message must have, and JSON pointers (/payload/id) to those to read."""
+    """A pattern of JSON messages: the values that a message must have, and the JSON pointers of the values to read."""
 
     when: Mapping[Pointer, When] = Field(default_factory=dict)
-    """Values that the message must have, by JSON pointer, such as {/type: data}."""
+    """Values that the message must have, by JSON pointer, such as {/type: data}. Without it, the message only needs the
+    values to which the other keys point."""
     id: Pointer | None = None
-    """Pointer to the id of the request or subscription, which was sent in place of {id}."""
+    """JSON pointer, such as /payload/id, to the id of the request or subscription. The id is the value that was sent in
+    place of {id}."""
     number: Pointer | None = None
-    """Pointer to the number of the request or subscription, which was sent in place of {number}."""
+    """JSON pointer to the number of the request or subscription. The number is the value that was sent in place of
+    {number}."""
     channel: Pointer | None = None
-    """Pointer to the channel."""
+    """JSON pointer to the channel."""
     event: Pointer | None = None
-    """Pointer to the event, if the event is a string that holds JSON."""
+    """JSON pointer to the event, if the event is a string that holds JSON."""
     event_json: Pointer | None = None
-    """Pointer to the event, if the event is JSON itself."""
+    """JSON pointer to the event, if the event is a JSON value and not a string that holds JSON."""
     reason: Pointer | None = None
-    """Pointer to the reason of a refusal or error."""
+    """JSON pointer to the reason of a refusal or error. The value may be missing in a message."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -74,7 +77,7 @@ class JsonMatch(Part):
 
     @property
     def at(self) -> dict[str, str]:
-        """The JSON pointers that the file sets, by the name of the value that each leads to."""
+        """The JSON pointers that the file sets, by the name of the value to read, such as `event`."""
         found = {name: getattr(self, name) for name in (*REQUEST_NAMES, "event", "event_json", "reason")}
         return {name: pointer for name, pointer in found.items() if pointer is not None}
 
@@ -83,19 +86,19 @@ Match = Annotated[
     Annotated[str, AfterValidator(pattern_text), Tag(WORD)] | Annotated[JsonMatch, Tag(MAPPING)],
     Discriminator(word_or_mapping),
 ]
-"""A text with {name} placeholders, or a mapping with JSON pointers."""
+"""A pattern of messages: a text with {name} placeholders, or a mapping with JSON pointers."""
 
 
 class Channels(Part):
     """The form in which the service writes a scenario's channel /a/b."""
 
     lead: str = Field(default="/", max_length=100)
-    """Text before the first segment."""
+    """Text before the first segment of a channel."""
     separator: Separator = "/"
-    """Text between two segments."""
+    """Text between two segments of a channel."""
     wildcard: Separator | None = None
-    """The service's wildcard for one or more segments, written in place of the * at a pattern's end; without it
-    patterns are refused."""
+    """The service's wildcard for one or more segments. It is sent in place of the * at the end of a channel such as
+    /news/*. Without it, subscriptions to such channels are refused."""
 
 
 class Connect(Part):
@@ -104,39 +107,40 @@ class Connect(Part):
     transport: Literal["websocket", "sse"] = "websocket"
     """The transport of messages: a WebSocket, or server-sent events (the endless body of an answer to a GET)."""
     url: ConnectUrl = "{target}"
-    """The URL to connect to. {target} is the target's URL, with http in place of ws if the transport is sse. {channel}
-    is the channel, if connecting subscribes to it, and {channels} are all channels of the client, if connecting
-    subscribes to them and each delivery names its channel."""
+    """The URL to connect to. {target} is the target's URL, with http in place of ws if the transport is sse. If
+    connecting already subscribes, write {channel} for a connection's one channel, or {channels} for all channels of the
+    client. {channels} requires that each delivery names its channel."""
     join: Separator = ","
-    """The text between two channels in {channels}."""
+    """The text between two channels in the {channels} of connect.url."""
     events: tuple[EventName, ...] | None = Field(default=None, strict=False, min_length=1)
-    """sse: the names of the events that are messages; events with other names are ignored. An event without a name has
-    the name message. Default is all events."""
+    """For transport sse: the names of the events whose data is a message. Events with other names are ignored. An event
+    without a name has the name message. Default: all events are messages."""
     error_events: tuple[EventName, ...] = Field(default=(), strict=False)
-    """sse: the names of events that report an error, with the reason as their data."""
+    """For transport sse: the names of events that report an error. The data of such an event is the reason."""
     subprotocols: tuple[Header, ...] = Field(default=(), strict=False)
-    """Subprotocols to offer as Sec-WebSocket-Protocol."""
+    """WebSocket subprotocols to offer in the header Sec-WebSocket-Protocol. Default: none."""
     headers: Headers = Field(default_factory=dict)
-    """Headers of the handshake; write secrets as {env:NAME}, and a client's own login as {login.token}, {login.key}, or
-    {login.username} and {login.password}."""
+    """Headers of the request that opens the connection. Write secrets as {env:NAME}. Write a client's own login as
+    {login.token}, as {login.key}, or as {login.username} and {login.password}."""
     frames: Literal["text", "binary"] = "text"
-    """The kind of WebSocket frame to send."""
+    """The kind of WebSocket frames in which messages are sent."""
     messages: Literal["text", "json", "lines"] = "text"
-    """The content of a message of the service: one text, one JSON document, or a piece of a stream of lines that end in
-    CR LF."""
+    """The content of a message of the service. text: one text. json: one JSON document. lines: a piece of a stream of
+    lines that end in CR LF."""
 
 
 class OpeningStep(Part):
     """A step of the opening: a message to send or a message to wait for."""
 
     send: OpeningTemplate = None
-    """The message to send: text, or a mapping or list that is sent as JSON. Write secrets as {env:NAME}, and a client's
-    own login as {login.token}, {login.key}, or {login.username} and {login.password}."""
+    """The message to send: text, or a mapping or list that is sent as JSON. Write secrets as {env:NAME}. Write a
+    client's own login as {login.token}, as {login.key}, or as {login.username} and {login.password}."""
     with_login: OpeningTemplate = None
-    """The message that a client with its own login sends in place of send, so that clients without a login can connect
-    too."""
+    """The message to send in place of send if the client has its own login. Use it if clients without a login can
+    connect too. Without it, all clients send the message in send."""
     expect: Match | None = None
-    """The message that the service must send next."""
+    """The message that the service must send next. Messages under replies and ignore may come before it. Any other
+    message counts as a refusal of the connection."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -153,25 +157,25 @@ class Subscribe(Part):
     """The messages that make a subscription."""
 
     send: RequestTemplate
-    """The message to send; {id} is the subscription's id, {number} its number on the connection, {channel} the
-    channel."""
+    """The message to send. {id} is the subscription's id, {number} is the subscription's number on the connection, and
+    {channel} is the channel."""
     accepted: Match | None = None
-    """The acknowledgement; it belongs to the request with the same {id}, {number} or {channel}, and if it has none of
-    these, to the oldest unanswered request. Leave it out if the service sends none: then only a delivery proves the
-    subscription."""
+    """The acknowledgement. It belongs to the request with the same {id}, {number} or {channel}. If it has none of
+    these, it belongs to the oldest unanswered request. Leave it out if the service sends no acknowledgement: then only
+    a delivery proves the subscription."""
     refused: Match | None = None
-    """The refusal; it names its request in the same way as accepted."""
+    """The refusal. It names its request in the same way as accepted, and can only be set together with accepted."""
 
 
 class Unsubscribe(Part):
     """The messages that end a subscription."""
 
     send: RequestTemplate
-    """The message to send; {id}, {number} and {channel} are those of the subscribe."""
+    """The message to send. {id}, {number} and {channel} have the same values as in the message that subscribed."""
     accepted: Match | None = None
-    """The acknowledgement; leave it out if the service sends none."""
+    """The acknowledgement. Leave it out if the service sends none."""
     refused: Match | None = None
-    """The refusal; it names its request in the same way as accepted."""
+    """The refusal. It names its request in the same way as accepted, and can only be set together with accepted."""
 
 
 class PublishWebSocket(Part):
@@ -181,36 +185,37 @@ class PublishWebSocket(Part):
     """The message to send. {event} is the event's text, {event_json} the event as JSON itself, and {bytes} its length
     in bytes. For a batch, {events} is a JSON list of the events' texts and {events_json} a list of JSON values."""
     accepted: Match | None = None
-    """The acknowledgement; leave it out if the service sends none. Then it stays unknown which events were accepted."""
+    """The acknowledgement. Leave it out if the service sends none: then it stays unknown which events were accepted."""
     refused: Match | None = None
-    """The refusal; it names its request in the same way as accepted."""
+    """The refusal. It names its request in the same way as accepted, and can only be set together with accepted."""
 
 
 class PublishHttp(Part):
     """The request that publishes over HTTP."""
 
     url: Url = "{target}"
-    """The URL; {target} is the target's URL, with http in place of ws."""
+    """The URL of the request. {target} is the target's URL, with http in place of ws. {channel} is the channel."""
     method: Method = "POST"
-    """The HTTP method."""
+    """The HTTP method of the request."""
     headers: Headers = Field(default_factory=dict)
-    """Headers of the request; write secrets as {env:NAME}."""
+    """Headers of the request. Write secrets as {env:NAME}, and a client's own login as in connect.headers."""
     body: BodyTemplate = "{event}"
-    """The body: text, or a mapping or list that is sent as JSON. {event_form} is the event as a value of a form, as in
-    "topic={channel}&data={event_form}"."""
+    """The body: text, or a mapping or list that is sent as JSON. {event} is the event's text. {event_form} is the text
+    encoded as a value of an HTML form, as in "topic={channel}&data={event_form}"."""
     expect: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(default=(200,), min_length=1)
-    """The HTTP statuses that mean that the event was accepted."""
+    """The HTTP status, or a list of statuses, that means that the event was accepted."""
     refused: Match | None = None
-    """A body that means a refusal although the status is one of expect."""
+    """A pattern of response bodies that mean a refusal, even if the status is one of expect. Without it, only the
+    status counts."""
 
 
 class Publish(Part):
     """The ways to publish: over the connection, over HTTP, or both."""
 
     websocket: PublishWebSocket | None = None
-    """Publish over the connection."""
+    """The messages that publish over the connection. Without it, every publish goes over HTTP."""
     http: PublishHttp | None = None
-    """Publish over HTTP."""
+    """The request that publishes over HTTP. Without it, every publish goes over the connection."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -220,15 +225,16 @@ class Publish(Part):
 
 
 class Stamped(Part):
-    """Messages of a stream of lines that carry an event's stamp in a header outside the event, for scenarios with
-    'stamp: {header: NAME}'.
+    """Messages that carry an event's time stamp in a header outside the event.
+
+    Scenarios with 'stamp: {header: NAME}' use them. They require 'connect.messages: lines'.
     """
 
     head: Annotated[str, checked(lambda text: check_names(text, HEAD_NAMES))]
-    """The headers of an event; {name} is the header's name and {stamp} its value."""
+    """The headers of an event. {name} is the name of the header with the time stamp, and {stamp} is the time stamp."""
     send: Annotated[str, checked(lambda text: check_names(text, SEND_NAMES))]
-    """The message that publishes an event, with {head}, {event}, {head_bytes} (bytes of the headers) and {bytes} (bytes
-    of headers and event)."""
+    """The message that publishes an event. It must have {channel}, {head} (the headers), {event}, {head_bytes} (length
+    of the headers in bytes) and {bytes} (length of headers and event in bytes)."""
     deliver: Annotated[str, checked(check_delivery)]
     """The pattern of a delivery: a line with {head_bytes} and {bytes}, and then {head}{event}."""
 
@@ -254,15 +260,15 @@ class Reply(Part):
 
 
 class KeepAlive(Part):
-    """Messages that keep a connection alive, and the silence after which the connection counts as dead."""
+    """Messages that keep a connection alive, and the silence after which a connection is closed as dead."""
 
     send: FixedTemplate = None
-    """The message to send; default is a WebSocket ping frame, which every server answers."""
+    """The message to send. Default: a WebSocket ping frame, which every server answers."""
     every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
-    """The interval of sending, such as 30s; without it nothing is sent."""
+    """The time between two of these messages, such as 30s. Without it, none is sent."""
     timeout_ns: PositiveDurationNs | None = Field(default=None, alias="timeout")
-    """The time without any data from the service, such as 75s, after which a connection is closed. Without it silent
-    connections stay open."""
+    """The time without any data from the service, such as 75s, after which a connection is closed as dead. Without it,
+    silent connections stay open."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -292,43 +298,47 @@ class ProtocolFile(Part):
     version: Literal[1]
     """Version of this format: 1."""
     title: str = Field(default="", max_length=100)
-    """The service's display name; default is the file's name."""
+    """The service's name in reports and messages. Default: the file's name."""
     description: str = Field(default="", max_length=4000)
-    """The purpose of the file, and its requirements on the service."""
+    """A text for people: what the file is for, and what it requires of the service."""
     channels: Channels = Channels()
-    """The service's form of a scenario's channels."""
+    """The form in which the service writes a scenario's channels."""
     connect: Connect = Connect()
     """The URL and options for opening a connection."""
     opening: Annotated[tuple[OpeningStep, ...], BeforeValidator(as_tuple)] = ()
     """The steps before the first subscribe: messages to send and messages to wait for."""
     subscribe: Subscribe | None = None
-    """The messages that make a subscription; without it, connecting to a connect.url with {channel} subscribes."""
+    """The messages that make a subscription. Leave it out if connecting already subscribes: connect.url must then have
+    {channel} or {channels}."""
     unsubscribe: Unsubscribe | None = None
-    """The messages that end a subscription; without it scenarios that unsubscribe are refused."""
+    """The messages that end a subscription. Without it, scenarios that unsubscribe are refused."""
     publish: Publish
     """The ways to publish: over the connection, over HTTP, or both."""
     deliver: Match
-    """The pattern of a delivery, with the places of the event and the subscription in it."""
+    """The pattern of a delivery. It says where in the message the event is and, unless a connection has only one
+    subscription, where the subscription's id, number or channel is."""
     stamped: Stamped | None = None
-    """Messages with a stamp outside the event; without it scenarios with 'stamp: {header: NAME}' are refused."""
+    """Messages that carry an event's time stamp in a header outside the event. Without it, scenarios with 'stamp:
+    {header: NAME}' are refused."""
     replies: Annotated[tuple[Reply, ...], BeforeValidator(as_tuple)] = ()
-    """Messages that require a reply, such as a ping."""
+    """Messages of the service that require a reply, such as a ping, and the replies."""
     ignore: Matches = ()
-    """Messages to ignore."""
+    """Messages of the service to ignore: one pattern or a list."""
     errors: Matches = ()
-    """Messages that report an error which belongs to no request."""
+    """Messages that report an error which belongs to no request: one pattern or a list. During the opening, such a
+    message counts as a refusal of the connection."""
     keepalive: KeepAlive | None = None
-    """Messages that keep a connection alive, and the silence after which the connection counts as dead."""
+    """Messages that keep a connection alive, and the silence after which a connection is closed as dead."""
 
     def environment(self) -> frozenset[str]:
-        """Return the environment variables that the file names."""
+        """Return the names of the environment variables that the file uses."""
         found: set[str] = set()
         for written in _templates_in(self.model_dump(by_alias=True, exclude=_FOR_PEOPLE)):
             found.update(name for name, of_environment in names(written) if of_environment)
         return frozenset(found)
 
     def login(self) -> frozenset[str]:
-        """Return the file's placeholders for a client's own login."""
+        """Return the placeholders for a client's own login that the file contains."""
         return _logins_in(self.model_dump(by_alias=True, exclude=_FOR_PEOPLE))
 
     def login_in_opening(self) -> frozenset[str]:
@@ -339,7 +349,7 @@ class ProtocolFile(Part):
         """Return True if a client without a login cannot connect or publish."""
         whole = self.model_dump(by_alias=True, exclude=_FOR_PEOPLE)
         for step in whole["opening"]:
-            # A client without a login sends `send` instead of `with_login`.
+            # A client without a login sends the message in `send`, so placeholders in `with_login` do not matter.
             del step["with_login"]
         return bool(_logins_in(whole))
 

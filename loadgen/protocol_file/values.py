@@ -55,7 +55,7 @@ def _pointer(value: str) -> str:
 
 
 def pattern_text(value: str) -> str:
-    """Return the text of a pattern as it is; raises pydantic's error if it is not a pattern."""
+    """Return the text of a pattern unchanged; raise pydantic's error if the text is not a pattern."""
     try:
         regex(value)
     except TemplateError as error:
