@@ -38,8 +38,8 @@ class Reconnect(Part):
     most_ns: PositiveDurationNs = Field(default=_BACKOFF_MOST_NS, alias="most")
     """The longest wait before an attempt."""
     jitter: Literal["full", "none"] = "full"
-    """full: a client waits a random part of the wait that first and most give, drawn evenly, so that the clients do not
-    all reconnect at once. none: it waits the whole."""
+    """full: the wait is drawn evenly between 0 and the value that first and most give, so that the clients do not all
+    reconnect at once. none: each client waits exactly this value."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
