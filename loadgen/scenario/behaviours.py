@@ -59,7 +59,7 @@ class Drop(Part):
     share_percent: Share = Field(alias="share")
     """The share of the group's connections to cut, in per cent. The connections are drawn at random."""
     over_ns: DurationNs = Field(default=0, alias="over")
-    """The time over which the cuts are spread, one after the other. Without it, all are made at once."""
+    """The time over which the cuts are spread, one after the other. Without it, all cuts are made at once."""
     close: Literal["abrupt", "frame"] = "abrupt"
     """abrupt: the clients cut without a close frame, as in a network failure. frame: with a close frame (code 1000)."""
 

@@ -292,7 +292,7 @@ class Group(Part):
     churn: Churn | None = None
     """Subscriptions or connections that the clients end and make again during the run."""
     slow: Slow | None = None
-    """The share of the clients that read slowly, and their reading speed. Without it, none do."""
+    """The share of the clients that read slowly, and their reading speed. By default no client reads slowly."""
 
     @property
     def subscribe(self) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Replay(Part):
 
 
 class Recorded(Part):
-    """Points with a length: the form of a curve from a file in the record of a run."""
+    """The form that a curve from a file has in the record of a run: points and a length."""
 
     points: Points
     """The curve, as a list of points."""
