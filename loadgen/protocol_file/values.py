@@ -64,7 +64,7 @@ def pattern_text(value: str) -> str:
 
 
 def checked(check_text: Callable[[str], None]) -> AfterValidator:
-    """Return a pydantic validator from a function that raises TemplateError for an invalid text."""
+    """Return a pydantic validator that calls ``check_text``, which raises TemplateError for an invalid text."""
 
     def validate(value: str) -> str:
         try:

@@ -1,7 +1,7 @@
-"""Scenarios: the clients of a run, their subscriptions, the load that they offer, and the phases; read from YAML.
+"""Scenarios, read from YAML: the clients of a run, their subscriptions, the load that they offer, and the phases.
 
-`loadgen.resolve.loading.load` reads a scenario and checks it by the rules of its target; `loadgen.resolve.resolver`
-makes a resolved run of it.
+`loadgen.resolve.loading.load` reads a scenario and checks it by the rules of its target. `loadgen.resolve.resolver`
+then turns the scenario into a resolved run.
 
 The names of this package are imported on first use: a process that only plays a resolved run needs neither pydantic nor
 the YAML reader.

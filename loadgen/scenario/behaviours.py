@@ -34,12 +34,12 @@ class Reconnect(Part):
     """The reconnect policy: how clients reconnect after their connection was lost or dropped."""
 
     first_ns: PositiveDurationNs = Field(default=_BACKOFF_FIRST_NS, alias="first")
-    """The wait before the first attempt; it doubles with each failed attempt."""
+    """The wait before the first attempt. It doubles with each failed attempt, up to most."""
     most_ns: PositiveDurationNs = Field(default=_BACKOFF_MOST_NS, alias="most")
-    """The longest wait."""
+    """The longest wait before an attempt."""
     jitter: Literal["full", "none"] = "full"
-    """full: each wait is drawn evenly between 0 and its full length, which spreads the clients out. none: all clients
-    wait the full length."""
+    """full: the wait is drawn evenly between 0 and the value that first and most give, so that the clients do not all
+    reconnect at once. none: each client waits exactly this value."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -57,27 +57,28 @@ class Drop(Part):
     at_ns: DurationNs = Field(alias="at")
     """The time of the first cut, counted from the start of the measure phase."""
     share_percent: Share = Field(alias="share")
-    """Share of the group's connections, drawn at random, in per cent."""
+    """The share of the group's connections to cut, in per cent. The connections are drawn at random."""
     over_ns: DurationNs = Field(default=0, alias="over")
-    """The time over which the cuts are spread, one after the other; default is all at once."""
+    """The time over which the cuts are spread, one after the other. Without it, all cuts are made at once."""
     close: Literal["abrupt", "frame"] = "abrupt"
-    """abrupt: without a close frame, as in a network failure. frame: with a close frame (code 1000)."""
+    """abrupt: the clients cut without a close frame, as in a network failure. frame: with a close frame (code 1000)."""
 
 
 class Churn(Part):
-    """Clients that come and go from the start of the warm-up to the end of the measure phase."""
+    """Subscriptions or connections that clients end and make again, from the start of the warm-up to the end of the
+    measure phase."""
 
     changes_per_s: ChangeRate | None = Field(default=None, alias="subscriptions")
-    """The number of subscriptions of the whole group that are ended per second, at random times, and made again on the
+    """How many subscriptions per second the whole group ends, at random times. The clients later subscribe again on the
     same connection. Give either this or lifetime."""
     lifetime_ns: PositiveDurationNs | None = Field(default=None, alias="lifetime")
-    """The time after which a client closes its connection (with a close frame) and later reconnects. Give either this
-    or subscriptions."""
+    """The time after which a client closes its connection, with a close frame. The client later reconnects. Give either
+    this or subscriptions."""
     spread: Literal["exponential", "constant"] | None = None
     """With lifetime only. exponential (default): lifetimes are random, and their mean is the value of lifetime.
-    constant: all lifetimes are equal, so that connections end in the order in which they began."""
+    constant: all lifetimes are equal, so connections end in the order in which they began."""
     away_ns: DurationNs = Field(default=0, alias="away")
-    """The time that a client waits before it subscribes or connects again."""
+    """How long a client waits, after it ended a subscription or connection, before it subscribes or connects again."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -98,12 +99,12 @@ def _readable(bytes_per_s: float) -> float:
 
 
 class Slow(Part):
-    """Clients that read their connection slowly, so that the service must buffer more and more for them."""
+    """Clients that read slowly from their connection, so that the service must buffer more and more for them."""
 
     share_percent: Share = Field(alias="share")
-    """Share of the group's clients, drawn at random, in per cent."""
+    """The share of the group's clients that read slowly, in per cent. They are drawn at random."""
     read_bytes_per_s: Annotated[ByteRate, AfterValidator(_readable)] = Field(alias="read")
-    """Reading speed of each of these clients, such as 20KB/s."""
+    """The reading speed of each slow client, such as 20KB/s; at least 256B/s."""
 
 
 def _drops_in_order(drops: tuple[Drop, ...]) -> tuple[Drop, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from loadgen.config.problems import ScenarioError
 from loadgen.scenario.loading import find
 
-#: Not copied: Python's caches, and the keys with which the original scenario signs tokens.
+#: Files that are not copied: Python's caches, and the keys with which the original scenario signs tokens.
 _LEFT_OUT = ("__pycache__", "signing.pem", "jwks.json")
 
 

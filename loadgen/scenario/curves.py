@@ -37,12 +37,12 @@ def _bounded(length_ns: int) -> None:
 
 
 class StepRange(Part):
-    """Steps with evenly spaced loads."""
+    """Steps with evenly spaced loads, from one load to another."""
 
     from_percent: Percent = Field(alias="from")
-    """Load of the first step."""
+    """The load of the first step, in per cent of the group's rate."""
     to_percent: Percent = Field(alias="to")
-    """Load of the last step."""
+    """The load of the last step, in per cent of the group's rate."""
     count: int = Field(ge=2, le=MAX_STEPS)
     """The number of steps, including the first and the last."""
 
@@ -55,7 +55,7 @@ def _levels_kind(value: object) -> str:
 
 
 class Steps(Part):
-    """Flat steps, one after another."""
+    """Steps of constant load, one after another."""
 
     steps: Annotated[
         Annotated[
@@ -67,13 +67,14 @@ class Steps(Part):
         | Annotated[StepRange, Tag(MAPPING)],
         Discriminator(_levels_kind),
     ]
-    """The loads of the steps in order, or {from: 10%, to: 100%, count: 10}."""
+    """The loads of the steps in order, such as [50%, 100%]; or {from: 10%, to: 100%, count: 10} for evenly spaced
+    loads."""
     each_ns: PositiveDurationNs = Field(alias="each")
-    """The length of each step."""
+    """How long each step lasts."""
 
     @property
     def levels_percent(self) -> tuple[float, ...]:
-        """The load of each step."""
+        """The load of each step, in per cent of the group's rate."""
         if isinstance(self.steps, StepRange):
             return shapes.even_loads(self.steps.from_percent, self.steps.to_percent, self.steps.count)
         return self.steps
@@ -87,12 +88,12 @@ class Steps(Part):
 
     @property
     def length_ns(self) -> int:
-        """The length of all steps together."""
+        """The length of all steps together (ns)."""
         return len(self.levels_percent) * self.each_ns
 
     @property
     def peak_percent(self) -> float:
-        """The highest load."""
+        """The highest load of the steps, in per cent of the group's rate."""
         return max(self.levels_percent)
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
@@ -104,15 +105,15 @@ class RampShape(Part):
     """The two ends of a ramp, and its length."""
 
     from_percent: Percent = Field(alias="from")
-    """The load at the start."""
+    """The load at the start of the ramp, in per cent of the group's rate."""
     to_percent: Percent = Field(alias="to")
-    """The load at the end."""
+    """The load at the end of the ramp, in per cent of the group's rate."""
     over_ns: PositiveDurationNs = Field(alias="over")
-    """The length of the ramp."""
+    """How long the ramp lasts."""
 
 
 class Ramp(Part):
-    """A straight line from one load to another."""
+    """A load that rises or falls in a straight line from one value to another."""
 
     ramp: RampShape
     """The two loads and the length of the ramp, such as {from: 0%, to: 100%, over: 1m}."""
@@ -125,12 +126,12 @@ class Ramp(Part):
 
     @property
     def length_ns(self) -> int:
-        """The length of the ramp."""
+        """The length of the ramp (ns)."""
         return self.ramp.over_ns
 
     @property
     def peak_percent(self) -> float:
-        """The highest load."""
+        """The highest load of the ramp, in per cent of the group's rate."""
         return max(self.ramp.from_percent, self.ramp.to_percent)
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
@@ -143,15 +144,16 @@ class BurstShape(Part):
     """Bursts at regular intervals."""
 
     base_percent: Percent = Field(alias="base")
-    """The load between bursts."""
+    """The load between bursts, in per cent of the group's rate."""
     peak_percent: Percent = Field(alias="peak")
-    """The load in a burst."""
+    """The load in a burst, in per cent of the group's rate."""
     every_ns: PositiveDurationNs = Field(alias="every")
     """The time from the start of one burst to the start of the next."""
     for_ns: PositiveDurationNs = Field(alias="for")
-    """The length of a burst, which must be shorter than 'every'."""
+    """How long a burst lasts; it must be shorter than 'every'."""
     first_ns: DurationNs | None = Field(default=None, alias="first")
-    """The start of the first burst; default is 'every' minus 'for', so that each period ends with its burst."""
+    """The start of the first burst, counted from the start of the measure phase. Without it, the first burst starts
+    after 'every' minus 'for', so that each period ends with its burst."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -165,7 +167,7 @@ class BurstShape(Part):
 
     @property
     def begin_ns(self) -> int:
-        """The start of the first burst."""
+        """The start of the first burst, in ns from the start of the measure phase."""
         return self.every_ns - self.for_ns if self.first_ns is None else self.first_ns
 
 
@@ -182,7 +184,7 @@ class LoadBursts(Part):
 
     @property
     def peak_percent(self) -> float:
-        """The highest load."""
+        """The load in a burst, in per cent of the group's rate."""
         return self.bursts.peak_percent
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
@@ -199,20 +201,20 @@ class LoadBursts(Part):
 
 
 class DayShape(Part):
-    """The low and the peak of a daily load, and the length of a day in the run."""
+    """The lowest and the highest load of a day, and the length of a day in the run."""
 
     low_percent: Percent = Field(alias="low")
-    """The lowest load, which is reached half a day before and after the peak."""
+    """The lowest load, in per cent of the group's rate. It is reached half a day before and after the peak."""
     peak_percent: Percent = Field(default=DEFAULT_PEAK_PERCENT, alias="peak")
-    """The load at the peak."""
+    """The load at the peak, in per cent of the group's rate."""
     peak_at: TimeOfDay
     """The time of day of the peak, such as '20:00'."""
     starts_at: TimeOfDay = 0
-    """The time of day at which the measure phase begins."""
+    """The time of day at which the measure phase begins, such as '08:00'; default is midnight."""
     day_ns: PositiveDurationNs = Field(default=_DAY_NS, alias="day")
-    """The length of 24 hours in the run; 'day: 10m' compresses them to 10 minutes."""
+    """How long 24 hours take in the run: 'day: 10m' compresses them to 10 minutes."""
     days: int = Field(default=1, ge=1, le=366)
-    """The number of days."""
+    """The number of days that the curve lasts."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -224,25 +226,26 @@ class DayShape(Part):
 
 
 class Daily(Part):
-    """A raised cosine with one peak a day, and the lowest load half a day from it."""
+    """A daily load that rises and falls as a raised cosine, with its lowest point half a day from the peak."""
 
     daily: DayShape
-    """The low, the peak and its time of day, such as {low: 10%, peak: 100%, peak_at: '20:00', day: 10m}."""
+    """The lowest load, the peak, its time of day and the length of a day, such as {low: 10%, peak: 100%, peak_at:
+    '20:00', day: 10m}."""
 
     @property
     def length_ns(self) -> int:
-        """The length of all days together."""
+        """The length of all days together (ns)."""
         return self.daily.day_ns * self.daily.days
 
     @property
     def peak_percent(self) -> float:
-        """The highest load."""
+        """The load at the peak, in per cent of the group's rate."""
         return self.daily.peak_percent
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
         """Return a point for every 5 minutes of the day.
 
-        `loadgen.pacing.shapes.daily` states the error of the interpolation between them.
+        `loadgen.pacing.shapes.daily` states how far the straight lines between these points are from the cosine.
         """
         day = self.daily
         return shapes.daily(
@@ -256,8 +259,8 @@ class Daily(Part):
 
 
 Form = Steps | Ramp | LoadBursts | Daily | Replay | Recorded
-#: The class of each form of a load curve, by a key that only this form has. Pydantic puts this key into the location of
-#: an error.
+#: The class of each form of a load curve, by the key that only this form has. Pydantic names this key in the location
+#: of an error.
 _FORMS: dict[str, type[Part]] = {
     "steps": Steps,
     "ramp": Ramp,

@@ -15,26 +15,27 @@ Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Data(Part):
-    """A file of rows; channels, payloads and logins use its columns as {name.column}."""
+    """Rows of a file; channels, payloads and logins use a column as {name.column}, with the name of the entry under
+    data."""
 
     csv: _File | None = None
-    """A CSV file in the scenario's folder, UTF-8; its first line names the columns."""
+    """A CSV file in the scenario's folder, in UTF-8. Its first line names the columns."""
     jsonl: _File | None = None
-    """A JSON Lines file in the scenario's folder: one JSON object a line. {name.a.b} is the member b of the object's
-    member a."""
+    """A JSON Lines file in the scenario's folder: one JSON object a line. {name.a.b} stands for the member b of the
+    object in member a."""
     parquet: _File | None = None
     """A Parquet file in the scenario's folder."""
     separator: Literal[",", ";", "\t", "|"] | None = None
-    """csv: the character between values; by default it is found from the line that names the columns."""
+    """csv: the character between values. Without it, the character is found from the line that names the columns."""
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
-    """The choice of a client's row. by-client: client k of its group takes row k, so no two clients of a group share a
-    row. in-turn: as by-client, but after the last row the first is taken again. random: a row is drawn. With random and
-    in-turn, each publish request takes a row of its own."""
+    """The choice of the row that a client uses. by-client: client k of its group uses row k, so each client has a row
+    of its own, and the file must have enough rows. in-turn: as by-client, but after the last row the first is used
+    again. random: a row is drawn. With in-turn and random, a row is chosen anew for each publish request."""
     first: int | None = Field(default=None, ge=1, le=MAX_ROWS)
-    """The number of rows to use, from the beginning of the file; default is all rows. In a record, the number of rows
-    that were read."""
+    """The number of rows to use, from the beginning of the file; default is all rows. In the record of a run, this is
+    the number of rows that were read."""
     secret: tuple[Column, ...] = Field(default=(), strict=False, max_length=100)
-    """Columns that hold secrets: only logins may use them, and their values appear in no record, log or report."""
+    """Columns that hold secrets. Only logins may use them, and their values appear in no record, log or report."""
 
     @model_validator(mode="after")
     def _one_file(self) -> Self:

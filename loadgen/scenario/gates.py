@@ -24,12 +24,13 @@ class LongGate(Part):
     """A gate with options."""
 
     check: Annotated[str, AfterValidator(_readable)]
-    """The condition, such as delivery.latency.p99 < 150ms."""
+    """The condition that the run must meet, such as delivery.latency.p99 < 150ms."""
     over_ns: PositiveDurationNs | None = Field(default=None, alias="over")
-    """The gate must hold in every window of this length within the measurement; default is the whole measurement."""
+    """The length of a window, such as 5s. The gate must hold in every window of this length within the measurement.
+    Without it, the gate applies to the measurement as a whole."""
     abort_early: bool = False
-    """True to end the run as soon as a window fails, judged by the histograms that workers send during the run; only
-    for gates on delivery.latency that have 'over'."""
+    """True to end the run as soon as a window fails the gate, judged by histograms that the workers send during the
+    run. Only gates on delivery.latency that have 'over' take it."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -18,7 +18,7 @@ class OperationLogins(Part):
     connect: Login | None = None
     """The login with which the clients connect."""
     subscribe: Login | None = None
-    """The login of each subscription that has none of its own."""
+    """The login of subscriptions that have none of their own."""
     publish: Login | None = None
     """The login with which the clients publish."""
 
@@ -33,9 +33,9 @@ class Subscription(Part):
     """A subscription with its own login."""
 
     channel: str
-    """The channel, as in a list of channels."""
+    """The channel, written in the same way as an entry that is only a channel."""
     login: Login | None = None
-    """The login of this subscription; default is the group's."""
+    """The login of this subscription; default is the group's login."""
 
 
 def _form(value: object) -> str:
@@ -65,7 +65,7 @@ Entry = Annotated[
 
 
 def login_for(login: Login | OperationLogins | None, operation: str) -> Login | None:
-    """Return the login of a group for an operation, or None for the target's."""
+    """Return a group's login for an operation, or None if the target's login applies."""
     if isinstance(login, OperationLogins):
         found: Login | None = getattr(login, operation)
         return found

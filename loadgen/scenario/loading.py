@@ -64,7 +64,7 @@ def written(
 ) -> Written:
     """Return the scenario that ``data`` (parsed YAML or JSON) describes; its data files are in ``folder``.
 
-    ``overrides``, ``check`` and the error are those of :func:`read`.
+    ``overrides``, ``check`` and the error raised are as in :func:`read`.
     """
     override(data, places, overrides)
     problems = read_recordings(data, places, folder)
@@ -95,7 +95,7 @@ def find(name_or_path: str) -> Path:
     try:
         if path.is_file() or is_run(path):
             return path
-    except (OSError, ValueError):  # the text cannot be a file name, such as one with a null character
+    except (OSError, ValueError):  # the text cannot be a file name, for example because of a null character
         pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
 

@@ -35,17 +35,18 @@ class Minting(Part):
     """Tokens that the load generator makes: JWTs signed with a local key, so that no identity provider is needed."""
 
     key_file: str
-    """The path of the private key (PEM): an RSA key for RS256, or a P-256 key for ES256, which takes a sixth of the CPU
+    """The path of the private key (PEM). RS256 needs an RSA key. ES256 needs a P-256 key and takes a sixth of the CPU
     time."""
     kid: str | None = None
     """The key's id, as in the service's JWKS."""
     algorithm: Literal["RS256", "ES256"] = "RS256"
-    """How the tokens are signed."""
+    """The algorithm that signs the tokens."""
     expires_ns: PositiveDurationNs = Field(default=_HOUR_NS, alias="expires")
-    """How long a token is valid. It is renewed after half to four fifths of that time, at a different moment for each
-    client."""
+    """How long a token is valid. Each client's token is renewed after half to four fifths of this time, at a different
+    moment for each client."""
     claims: Mapping[str, Any] = Field(default_factory=dict)
-    """The claims, such as iss, aud and sub, with {name.column} for a client's own values; exp and iat are added."""
+    """The claims of the token, such as iss, aud and sub, with {name.column} for a client's own values. The load
+    generator adds exp and iat."""
 
     @model_validator(mode="after")
     def _claims_are_free(self) -> Self:
@@ -56,42 +57,44 @@ class Minting(Part):
 
 
 class Login(Part):
-    """The authorization mode, and the places of its secrets."""
+    """A login: its authorization mode, and where its secrets are found."""
 
     mode: AuthMode
-    """For Event APIs: api-key, iam (SigV4 with AWS credentials), or one of the modes with a token: cognito, oidc,
-    lambda. For MQTT brokers: password, certificate (X.509), or iam for AWS IoT Core over WebSocket; without a login the
-    client is anonymous."""
+    """For AppSync APIs and API Gateway: api-key, iam (SigV4 with AWS credentials), or a mode with a token: cognito,
+    oidc, lambda. For MQTT brokers: password, certificate (X.509), or iam for AWS IoT Core over WebSocket. A client of a
+    broker without a login is anonymous."""
     token: str | None = None
-    """A client's own token, as in "{people.token}"; only in a group's login."""
+    """cognito, oidc, lambda: a client's own token, as in "{people.token}"; only in a group's login."""
     key_env: Variable | None = None
     """api-key: the environment variable that holds the key."""
     api_id: str | None = None
-    """api-key: the id of an Event API, whose key is then fetched from AppSync with AWS credentials and stored
+    """api-key: the id of an Event API. Its key is then fetched from AppSync with AWS credentials, and stored
     nowhere."""
     profile: str | None = None
-    """iam, api_id: the profile of the AWS configuration; default is the profile that other AWS tools use, and
-    environment variables take precedence over it."""
+    """iam, api_id: the profile of the AWS configuration. Without it, AWS credentials are found as by other AWS tools:
+    environment variables come before the default profile."""
     region: str | None = None
-    """iam, cognito, api_id: the AWS region; default is the region in the URL, the environment or the profile."""
+    """iam, cognito, api_id: the AWS region. Without it, the region of the URL is used, or else of the environment, or
+    else of the profile."""
     token_env: Variable | None = None
-    """The environment variable that holds the token, which cannot be renewed."""
+    """cognito, oidc, lambda: the environment variable that holds the token. This token cannot be renewed."""
     token_file: str | None = None
-    """A file that holds the token; it is read again before the token expires."""
+    """cognito, oidc, lambda: a file that holds the token. It is read again before the token expires."""
     token_command: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
-    """A command, as a list of words, that prints the token; it runs again before the token expires. The words are kept
-    on record, so they must not contain a secret. In a scenario the command needs --allow-commands. If a word contains a
-    column, which is possible in the login of a group, the command runs once for each client."""
+    """cognito, oidc, lambda: a command, as a list of words, that prints the token. It runs again before the token
+    expires. The record of a run holds the words, so they must not contain a secret. In a scenario the command needs
+    --allow-commands. In the login of a group, a word may contain a column; the command then runs once for each
+    client."""
     token_url: str | None = None
-    """oidc: the token endpoint, for the client credentials grant, or with username and password for the password grant.
-    lambda: an endpoint whose answer to GET is the token, or JSON with token or access_token. If the URL contains a
-    column, which is possible in the login of a group, it is requested once for each client."""
+    """oidc: the token endpoint, for the client credentials grant or, if a user name and password are given, the
+    password grant. lambda: an endpoint that answers GET with the token, or with JSON that has token or access_token. In
+    the login of a group, the URL may contain a column; it is then requested once for each client."""
     client_id_env: Variable | None = None
     """oidc, cognito: the environment variable that holds the client's id."""
     client_secret_env: Variable | None = None
     """oidc: the environment variable that holds the client's secret."""
     scope: str | None = None
-    """oidc: the scope to ask for."""
+    """oidc: the scope to ask for; by default none is sent."""
     username: str | None = None
     """cognito, oidc, password: a client's own user name, as in "{people.name}"; only in a group's login."""
     password: str | None = None
@@ -99,11 +102,12 @@ class Login(Part):
     flow: Literal["password", "srp"] | None = None
     """cognito: how the user pool checks the password. password: USER_PASSWORD_AUTH, the default. srp: USER_SRP_AUTH."""
     user_pool: str | None = None
-    """cognito: the id of the user pool, such as eu-west-1_Ab12Cd, which flow srp needs."""
+    """cognito: the id of the user pool, such as eu-west-1_Ab12Cd. Only flow srp needs it."""
     jwt: Minting | None = None
-    """Tokens that the load generator makes and signs itself."""
+    """cognito, oidc, lambda: tokens that the load generator makes and signs itself."""
     rate_per_s: LoginRate | None = Field(default=None, alias="rate")
-    """The maximum number of logins per second by command, endpoint or user pool, over all clients; default is 20/s."""
+    """The maximum number of logins per second, over all clients, by a command, endpoint or user pool; default is
+    20/s."""
     username_env: Variable | None = None
     """cognito, oidc, password: the environment variable that holds the user's name."""
     password_env: Variable | None = None
@@ -111,7 +115,7 @@ class Login(Part):
     certificate: str | None = None
     """certificate: the path of the client's certificate chain (PEM)."""
     key: str | None = None
-    """certificate: the path of the certificate's private key (PEM). api-key: a client's own key, as in "{people.key}";
+    """certificate: the path of the certificate's private key (PEM). api-key: a client's own key, as in "{people.key}",
     only in a group's login."""
 
     @model_validator(mode="after")
@@ -169,7 +173,7 @@ class Login(Part):
         return tuple(columns_of(getattr(self, key)))
 
     def as_data(self) -> dict[str, Any]:
-        """Return the login as plain JSON values, from which `model_validate` makes it again; it holds no secret."""
+        """Return the login as plain JSON values, from which `model_validate` makes it again; they hold no secret."""
         found: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return found
 
@@ -247,8 +251,8 @@ class Login(Part):
         return f"{found}, for each client by {told}"
 
 
-#: Keys whose values must have data columns in braces. A value that all clients share is given by the name of an
-#: environment variable instead; see `_VARIABLES`.
+#: Keys whose values must have data columns in braces. For a value that all clients share, a login names an environment
+#: variable instead, by a key of `_VARIABLES`.
 _OF_A_CLIENT: Final = ("token", "key", "username", "password")
 _VARIABLES: Final = {
     "token": "token_env",

@@ -59,13 +59,15 @@ class Target(Part):
     """The service under test."""
 
     url: str
-    """The HTTP or realtime URL of an Event API, such as https://<id>.appsync-api.<region>.amazonaws.com/event; or the
-    URL of a broker, such as mqtt://<host>:1883 (see docs/mqtt.md)."""
+    """The URL of the service. For an Event API: its HTTP or realtime URL, such as
+    https://<id>.appsync-api.<region>.amazonaws.com/event. For a broker: a URL such as mqtt://<host>:1883 (see
+    docs/mqtt.md). For other services see docs/appsync-graphql.md, docs/api-gateway.md and docs/websocket.md."""
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
-    """The name of the environment variable that holds the API key, never the key itself; permit it with --allow-env."""
+    """The name of the environment variable that holds the API key, never the key itself. Permit the variable with
+    --allow-env."""
     auth: Login | None = None
-    """A login other than by an API key from an environment variable. Each variable and file that it names must be
-    permitted on the command line with --allow-env and --allow-file."""
+    """The login, unless it is an API key from an environment variable. Permit each variable that it names with
+    --allow-env, and each file with --allow-file."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -87,11 +89,11 @@ class Target(Part):
 
 
 class Tls(Part):
-    """TLS of the clients' connections."""
+    """The settings of the clients' TLS connections."""
 
     resumption: bool = False
-    """True to resume the TLS session of an earlier connection, as a browser does that has connected before; false to
-    make a full handshake each time, as a new client does."""
+    """True to resume the TLS session of an earlier connection, like a browser that has connected before. False to make
+    a full handshake each time, like a new client."""
 
 
 class Variable(Part):
@@ -103,8 +105,8 @@ class Variable(Part):
     """random: a value is drawn for each entry of a client's subscribe list and for each publish request.
     by-client: client k of its group always uses the value k mod count."""
     popularity: Literal["uniform", "zipf"] = "uniform"
-    """The distribution of random draws. uniform: all values are equally likely. zipf: value k is drawn in proportion to
-    1/(k+1)^exponent."""
+    """The distribution of random draws. uniform: all values are equally likely. zipf: the probability of value k is
+    proportional to 1/(k+1)^exponent."""
     exponent: float | None = Field(default=None, gt=0, le=10)
     """The exponent of zipf; default is 1."""
 
@@ -132,34 +134,35 @@ class Publish(Part):
     )
 
     channel: str
-    """The channel, with {name} for variables and {data.column} for columns; random values are drawn anew for each
+    """The channel, with {name} for variables and {data.column} for columns. Random values are drawn anew for each
     request."""
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
-    """Events per second of the whole group. Give either this or rate_per_client."""
+    """The number of events per second that the whole group publishes. Give either this or rate_per_client."""
     rate_per_client_per_s: EventRate | None = Field(default=None, alias="rate_per_client")
-    """Events per second of each client. Give either this or rate."""
+    """The number of events per second that each client publishes. Give either this or rate."""
     batch: int = Field(default=1, ge=1, le=EVENTS_PER_PUBLISH)
     """The number of events in one publish request."""
     via: Literal["http", "websocket"] = "http"
-    """http: requests are sent by HTTP POST. websocket: over the client's connection."""
+    """http: requests are sent by HTTP POST. websocket: they are sent over the client's connection."""
     arrival: Annotated[
         Annotated[Literal["constant", "poisson"], Tag(WORD)] | Annotated[Bursts, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = "constant"
-    """The spread of requests over time. constant: evenly over the whole group. poisson: at random. {bursts: 10}: in
-    bursts of 10 requests of one client."""
+    """How requests are spread over time. constant: evenly over the whole group. poisson: at random times. {bursts: 10}:
+    in bursts of 10 requests of one client."""
     payload: Annotated[
         Annotated[SizeBytes, AfterValidator(payload_size), Tag(WORD)] | Annotated[Content, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = _DEFAULT_PAYLOAD_BYTES
-    """The content of the events: the size of one event's JSON text, at most 240KiB, which is filled with padding; or a
-    mapping such as {json: {...}}, {file: messages.jsonl} or {size: {p50: 300B, p99: 20KB, max: 200KB}}."""
+    """The content of the events. A size, such as 200B, is the size of one event's JSON text, which is filled with
+    padding; at most 240KiB. A mapping describes other content, such as {json: {...}}, {file: messages.jsonl} or {size:
+    {p50: 300B, p99: 20KB, max: 200KB}}."""
     in_flight: int | None = Field(default=None, ge=1, le=100_000)
     """With via http, the maximum number of a client's requests that may be unanswered at once; default is 64."""
     profile: Profile = ()
-    """The load curve: a list of points, linear between them (two points at one time make a step), or a short form such
-    as {steps: [50%, 100%], each: 30s}. The first load also applies before the curve, including the warm-up, and the
-    last load after it."""
+    """The load curve: a list of points, or a short form such as {steps: [50%, 100%], each: 30s}. Between points the
+    load changes linearly; two points at the same time make a step. The first load also applies before the curve,
+    including the warm-up, and the last load after the curve. Without it, the load is always 100% of the rate."""
 
     @model_validator(mode="before")
     @classmethod
@@ -180,7 +183,7 @@ class Publish(Part):
 
     @property
     def payload_bytes(self) -> int | None:
-        """The size of each event, or None if the payload is more than padding of one size."""
+        """The size of each event (bytes), or None if the payload is a mapping; see ``made``."""
         return None if isinstance(self.payload, Content) else self.payload
 
     @property
@@ -195,7 +198,7 @@ class Publish(Part):
 
     @property
     def burst(self) -> int:
-        """The number of requests that one client sends at once; 1 unless arrival is in bursts."""
+        """The number of requests that one client sends at once: 1 unless requests arrive in bursts."""
         return self.arrival.bursts if isinstance(self.arrival, Bursts) else 1
 
     def events_per_s(self, clients: int) -> float:
@@ -214,7 +217,7 @@ class Publish(Part):
 
     @property
     def curve_length_ns(self) -> int | None:
-        """The length of the profile, or None if it has no end, such as a list of points."""
+        """The length of the profile (ns), or None if it has no end of its own, as a list of points."""
         return None if isinstance(self.profile, tuple) else self.profile.length_ns
 
     @property
@@ -226,14 +229,15 @@ class Publish(Part):
 
 
 class Stage(Part):
-    """A number of clients, which play their journeys from a given time on."""
+    """The number of clients that run their tasks from a given time on."""
 
     at_ns: DurationNs = Field(alias="at")
-    """When the stage begins, from the start of the measure phase; the first stage also applies in the warm-up."""
+    """The time at which the stage begins, counted from the start of the measure phase. The first stage also applies in
+    the warm-up."""
     users: int = Field(ge=0, le=MAX_CLIENTS)
-    """The number of the group's clients that play in this stage."""
+    """The number of the group's clients that run their tasks in this stage."""
     per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="spawn")
-    """The number of clients that begin, or end, per second until the stage's number of clients is reached."""
+    """The number of clients per second that begin or end their tasks until the stage's number of clients is reached."""
 
 
 class Group(Part):
@@ -253,7 +257,7 @@ class Group(Part):
     count: int = Field(ge=1, le=MAX_CLIENTS)
     """The number of clients."""
     ramp_per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="ramp")
-    """The number of clients of the group that connect per second."""
+    """How many clients of the group connect per second."""
     subscriptions: Annotated[
         tuple[Entry, ...],
         _SUBSCRIPTIONS,
@@ -261,37 +265,38 @@ class Group(Part):
             _one_or_more, json_schema_input_type=str | Annotated[list[str | Subscription], _SUBSCRIPTIONS]
         ),
     ] = Field(default=(), alias="subscribe")
-    """The subscriptions of each client: a channel or a list of 1 to 200 channels, with {name} for variables and
-    {data.column} for columns; the last segment of a channel may be *. An entry with a login of its own is written
-    {channel: …, login: …}."""
+    """The subscriptions of each client: a channel or a list of 1 to 200 channels. A channel may contain {name} for
+    variables and {data.column} for columns, and its last segment may be *. A subscription with a login of its own is
+    written {channel: …, login: …}."""
     login: GroupLogin | None = None
-    """The login of the group's clients: one for all that they do, or {connect: …, subscribe: …, publish: …}; default is
-    the target's. It may use columns of data, so that each client has a login of its own."""
+    """The login of the group's clients: one for all that they do, or {connect: …, subscribe: …, publish: …}. Without
+    it, the target's login is used. The login may use columns of data, so that each client has a login of its own."""
     publish: Publish | None = None
-    """The load that the group offers."""
+    """The load that the group offers, on a schedule."""
     respond: Respond | None = None
-    """Replies to the events that the clients receive."""
+    """The replies that the clients publish to events that they receive."""
     users: Annotated[str, StringConstraints(pattern=USERS_PATTERN, max_length=500)] | None = None
-    """Instead of subscribe and publish: the user class whose tasks the clients run, as FILE.py:CLASS. The file is in
+    """A user class, as FILE.py:CLASS, whose tasks the clients run. It replaces subscribe and publish. The file is in
     the scenario's folder; permit it with --allow-users."""
     stages: Annotated[tuple[Stage, ...], Field(max_length=1_000), BeforeValidator(as_tuple)] = ()
-    """With users: the number of clients that play at each time; by default all clients play from the start of the
-    warm-up on."""
+    """With users: the number of clients that run their tasks, by time. Without it, all clients run them from the start
+    of the warm-up on."""
     namespaces: Annotated[tuple[Name, ...], Field(max_length=50), BeforeValidator(as_tuple)] = ()
-    """With users: the namespaces that they use, which the embedded server must have; default is [default]."""
+    """With users: the namespaces of the channels that the tasks use. The embedded server is started with them. Default
+    is [default]."""
     reconnect: ReconnectPolicy | None = None
-    """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
-    full}. The first connection is always retried."""
+    """How clients reconnect after they lost a connection: a mapping, or never. Default is {first: 100ms, most: 5s,
+    jitter: full}. If the first connection fails, a client always tries again."""
     drops: Drops = ()
-    """The times at which the clients cut some of their connections."""
+    """Planned cuts: the times at which the clients cut a share of their connections."""
     churn: Churn | None = None
-    """Clients that come and go."""
+    """Subscriptions or connections that the clients end and make again during the run."""
     slow: Slow | None = None
-    """Clients that read slowly."""
+    """The share of the clients that read slowly, and their reading speed. By default no client reads slowly."""
 
     @property
     def subscribe(self) -> tuple[str, ...]:
-        """The channels of the subscriptions."""
+        """The channels to which each client subscribes."""
         return tuple(each if isinstance(each, str) else each.channel for each in self.subscriptions)
 
     @model_validator(mode="before")
@@ -330,35 +335,38 @@ class Group(Part):
 
 
 class Settle(Part):
-    """A fixed time after which subscriptions count as ready, instead of readiness probes."""
+    """A fixed wait after which a subscription counts as ready, in place of a probe event."""
 
     settle_ns: DurationNs = Field(alias="settle")
-    """The time after its acknowledgement at which a subscription counts as ready."""
+    """The time from the acknowledgement of a subscription until it counts as ready."""
 
 
 class Phases(Part):
-    """The phases of a run: connect and subscribe, be ready, warm up, measure, drain."""
+    """The phases of a run: connect and subscribe, wait until ready, warm up, measure, drain."""
 
     ready: Annotated[
         Annotated[Literal["probe"], Tag(WORD)] | Annotated[Settle, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = "probe"
-    """The condition for a subscription to count as ready. probe: it has delivered a probe event. {settle: 2s}: it was
-    acknowledged 2 s ago."""
+    """The condition for a subscription to count as ready. probe: it has delivered a probe event. {settle: 2s}: the
+    service acknowledged it 2 s ago."""
     ready_timeout_ns: PositiveDurationNs = Field(default=30 * _SECOND_NS, alias="ready_timeout")
-    """The longest wait for all subscriptions to be ready."""
+    """The longest wait until all subscriptions are ready. If it passes, the run ends with an error. After the ramp, the
+    clients have the same time to connect and subscribe."""
     warmup_ns: DurationNs = Field(default=5 * _SECOND_NS, alias="warmup")
-    """The length of the warm-up: the clients publish, but nothing counts yet."""
+    """The length of the warm-up, in which the clients publish but nothing counts yet."""
     measure_ns: PositiveDurationNs = Field(default=20 * _SECOND_NS, alias="measure")
-    """The length of the measurement; default is the length of the longest load curve that has an end, or else 20s."""
+    """The length of the measurement. Without it, the measurement is as long as the longest load curve that has an end,
+    or 20s if none has one."""
     drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
-    """The wait for deliveries after the last publish; a delivery that arrives after it counts as late."""
+    """How long the run waits for deliveries after the measurement. A delivery that arrives after this wait counts as
+    late."""
     echo_ns: EchoNs | None = Field(default=None, alias="echo")
-    """The interval of the echo lane, in which each worker publishes an event to itself and times the round trip by one
-    clock; or off. Default is 500ms if the workers run on several hosts and no subscription would receive the echoes,
-    else off."""
+    """The interval at which each worker publishes an event to itself (an echo) and times the round trip by one clock;
+    or off. Without it, the interval is 500ms if the workers run on several hosts and no subscription or user code could
+    receive the echoes; else echoes are off."""
 
     @property
     def publishing_ns(self) -> int:
-        """The length of the publish schedules: warm-up and measurement."""
+        """The length of the publish schedules (ns): warm-up and measurement."""
         return self.warmup_ns + self.measure_ns

@@ -7,14 +7,14 @@ from loadgen.config import document
 from loadgen.config.problems import Path, Places, ScenarioError
 from loadgen.config.text import dotted, nearest, shown
 
-#: Messages about an override name it by this word, in place of a file's name and line.
+#: Stands in messages about an override, where messages about a file have its name and line.
 _PLACE = "override"
 #: Mappings with freely chosen keys: a typing error in an override must not add a key to them.
 _NAMED = {("clients",), ("data",), ("variables",)}
 
 
 def overrides_of(items: Iterable[str]) -> dict[str, str]:
-    """Return the values of `--set KEY=VALUE` options by key; the last value of a key counts.
+    """Return the values of `--set KEY=VALUE` options by key; if a key is given twice, its last value counts.
 
     Raises:
         ScenarioError: an option has no "=".

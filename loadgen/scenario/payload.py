@@ -24,7 +24,7 @@ _BESIDE_WORDS = {"user_property": "user properties, which MQTT 5 has", "header":
 
 
 def payload_size(value: int) -> int:
-    """Return a size of events (bytes); raises an error for pydantic if the size is too small or too large."""
+    """Return a size of events (bytes); raise an error for pydantic if it is too small or too large."""
     if not 1 <= value <= EVENT_MAX_BYTES:
         raise problem(f"must be from 1B to {format_size(EVENT_MAX_BYTES)}, not '{format_size(value)}'")
     return value
@@ -54,14 +54,14 @@ _Size = Annotated[SizeBytes, AfterValidator(payload_size)]
 
 
 class SizeSpread(Part):
-    """Sizes of events, drawn for each event: log-normal through p50 and p99, and at most max."""
+    """Sizes of events, drawn for each event: a log-normal distribution with the given p50 and p99, limited to max."""
 
     p50: _Size
     """The size that half of the events do not exceed, such as 300B."""
     p99: _Size
     """The size that 99 % of the events do not exceed, such as 20KB."""
     max: _Size
-    """The largest size; larger draws become this size."""
+    """The largest size. A larger draw becomes this size."""
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
@@ -72,27 +72,31 @@ class SizeSpread(Part):
 
 
 class Content(Part):
-    """The content of a group's events; give one of json, file, size, text, hex and base64."""
+    """The content of a group's events; give exactly one of json, file, size, text, hex and base64."""
 
     json_: Annotated[Any, SkipValidation] = Field(default=None, alias="json")
-    """The event as a template: a mapping with {name.column}, {seq} (the event's number within its publisher), {now}
-    (its sending time), {uuid}, and {random: [...]} for one of several values. A text that is nothing but a placeholder
-    becomes the value itself, such as a number. A literal brace is written twice."""
+    """The event as a template: a mapping whose texts may contain {name.column}, {seq} (the number of the event among
+    those of its publisher), {now} (the time at which it is sent, in ISO 8601) and {uuid}. {random: [...]} stands for
+    one of several values. A text that is only a placeholder becomes the value itself, which may be a number. A literal
+    brace is written twice."""
     file: _Name | None = None
-    """A JSON Lines file in the scenario's folder: each line is an event, a JSON object."""
+    """A JSON Lines file in the scenario's folder. Each line is an event, a JSON object."""
     pick: Literal["in-turn", "random", "by-weight"] | None = None
-    """file: the choice of lines. in-turn (default): one after another, and again from the first. random: drawn.
-    by-weight: drawn in proportion to the number in the member that weight names."""
+    """file: the choice of the line for each event. in-turn (default): one line after another, and again from the first.
+    random: a line is drawn. by-weight: a line is drawn in proportion to its weight, a number in the member that weight
+    names."""
     weight: _Name | None = None
-    """file, by-weight: the member with a line's weight, which is left out of the event."""
+    """With pick by-weight: the name of the member that holds a line's weight. The event is sent without this member."""
     size: SizeSpread | None = None
-    """Padding with sizes from a distribution, such as {p50: 300B, p99: 20KB, max: 200KB}."""
+    """Padding whose size is drawn from a distribution, such as {p50: 300B, p99: 20KB, max: 200KB}."""
     text: _Text | None = None
-    """Any text with the placeholders of json; needs a stamp beside the event (see stamp)."""
+    """Any text, with the placeholders of json. It leaves no room for a stamp inside the event, so set stamp to
+    user_property or header."""
     hex: _Text | None = None
-    """Bytes as hexadecimal digits, with placeholders; needs a stamp beside the event."""
+    """Bytes as hexadecimal digits, with the placeholders of json. Set stamp to user_property or header, as for text."""
     base64: _Text | None = None
-    """Bytes as Base64, with placeholders, such as "{frames.image}"; needs a stamp beside the event."""
+    """Bytes as Base64, with the placeholders of json, such as "{frames.image}". Set stamp to user_property or header,
+    as for text."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -130,7 +134,7 @@ class Content(Part):
 
     @property
     def by_weight(self) -> bool:
-        """True if lines are picked by weight."""
+        """True if lines are drawn in proportion to their weights."""
         return self.pick == "by-weight"
 
     def plan(self, group: str, rows: int | None) -> Payload:
@@ -150,16 +154,17 @@ class Content(Part):
 
 
 class StampPlace(Part):
-    """The place of each event's stamp, for services that drop or forbid unknown members; give one of these keys."""
+    """The place of the stamp, which identifies each event; give exactly one of these keys."""
 
     member: Annotated[_Name, AfterValidator(_member)] | None = None
-    """A member of the event, such as trace; default is _lg."""
+    """The name of a member of the event, such as trace. If the scenario has no stamp, it is _lg."""
     pointer: Annotated[_Name, AfterValidator(_pointer)] | None = None
-    """A JSON pointer into the event, such as /meta/trace; missing objects on the way are made."""
+    """A JSON pointer into the event, such as /meta/trace. Missing objects on its path are added to the event."""
     user_property: Annotated[_Name, StringConstraints(pattern=r"^[!-~]+$")] | None = None
-    """A user property of MQTT 5, so that the event itself can be anything, binary too."""
+    """The name of a user property of MQTT 5. The event itself can then be anything, including binary data."""
     header: Annotated[_Name, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """A header of the message, for protocols that have headers, such as NATS."""
+    """The name of a message header, for protocols that have headers, such as NATS. The event itself can then be
+    anything, including binary data."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -174,13 +179,13 @@ class StampPlace(Part):
 
     @property
     def place(self) -> Place:
-        """The place that is set, as a value for a resolved run."""
+        """The place of the stamp that is set, as a value for a resolved run."""
         kinds: tuple[Kind, ...] = ("member", "pointer", "user_property", "header")
         return next(Place(kind, name) for kind in kinds if (name := getattr(self, kind)) is not None)
 
 
 def stamps_of(stamp: StampPlace | None, integrity: bool) -> Stamps:
-    """Return the stamps of a resolved run."""
+    """Return the settings of stamps for a resolved run."""
     return Stamps(Place() if stamp is None else stamp.place, integrity)
 
 
@@ -225,7 +230,7 @@ def check_payload(path: Path, made: Content, stamps: Stamps, rules: ProtocolRule
 
 
 def names_in(path: Path, made: Content) -> Iterator[tuple[Path, str]]:
-    """Yield each name in a payload's template that is not built in, with the place where it stands."""
+    """Yield each name in a payload's template that is not built in, with the path of the text that has it."""
     yield from _names((*path, made.kind), made.written)
 
 
@@ -245,7 +250,7 @@ def _names(path: Path, written: Any) -> Iterator[tuple[Path, str]]:
 
 
 def unknown(name: str, columns: Mapping[str, Any]) -> str:
-    """Return why a payload cannot use ``name``, which has no ".column" part; the text completes a sentence."""
+    """Return why a payload cannot use ``name``, a name without a ".column" part; the text completes a sentence."""
     if name in columns:
         return f"has {{{name}}}, which is data: name one of its columns too, as in {{{name}.id}}"
     known = ", ".join(f"{{{each}}}" for each in BUILT_IN)

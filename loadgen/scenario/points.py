@@ -15,12 +15,12 @@ DEFAULT_PEAK_PERCENT = 100.0
 
 
 class ProfilePoint(Part):
-    """A corner of the load curve."""
+    """A point of the load curve."""
 
     at_ns: DurationNs = Field(alias="at")
     """The time of the point, counted from the start of the measure phase."""
     load_percent: Percent = Field(alias="load")
-    """The offered load at that time, in per cent of the rate."""
+    """The offered load at that time, in per cent of the group's rate."""
 
 
 def _in_order(points: tuple[ProfilePoint, ...]) -> tuple[ProfilePoint, ...]:
@@ -50,18 +50,22 @@ class Replay(Part):
     """A recorded series of rates, read from a CSV file."""
 
     csv: str = Field(min_length=1)
-    """The path of the file, relative to the scenario's folder. It has a header, then a row for each point in time."""
+    """The path of the file, relative to the scenario's folder. The file has a header, then a row for each point in
+    time."""
     speed: float = Field(default=1.0, gt=0, le=1e6)
-    """The factor by which the replay is faster than the recording."""
+    """The factor by which the replay is faster than the recording: with 2, it takes half as long."""
     values: Literal["relative", "events/s"] = "relative"
-    """relative: the highest rate of the file becomes the load 'peak'. events/s: the group publishes at the file's
-    rates."""
+    """relative: the rates are scaled so that the highest rate of the file becomes the load 'peak'. events/s: the group
+    publishes at the file's rates."""
     relative_peak_percent: Percent | None = Field(default=None, alias="peak")
-    """With relative values, the load of the highest rate; default is 100%."""
+    """With values relative: the load at the highest rate of the file, in per cent of the group's rate; default is
+    100%."""
     between: Literal["steps", "lines"] = "steps"
-    """The rate between two rows. steps: the earlier row's rate. lines: a straight line from one row to the next."""
+    """The rate between two rows. steps: the rate of the earlier row. lines: it changes in a straight line from one row
+    to the next."""
     time_column: str = "time"
-    """The name of the column of times, in seconds or as ISO 8601 timestamps; the first row is the start."""
+    """The name of the column of times, which are seconds or ISO 8601 timestamps. The first row is the start of the
+    curve."""
     rate_column: str = "rate"
     """The name of the column of rates."""
 
@@ -77,12 +81,13 @@ class Replay(Part):
 
     @property
     def peak_percent(self) -> float:
-        """The load, in percent, to which the file's highest rate is scaled, if its rates are relative."""
+        """The load to which the file's highest rate is scaled if the values are relative, in per cent of the group's
+        rate."""
         return DEFAULT_PEAK_PERCENT if self.relative_peak_percent is None else self.relative_peak_percent
 
     @property
     def length_ns(self) -> None:
-        """None, because the length is unknown until the file is read."""
+        """None, because the length of the curve is unknown until the file is read."""
         return None
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
@@ -91,23 +96,23 @@ class Replay(Part):
 
 
 class Recorded(Part):
-    """Points with a length: the form in which a run's record keeps a curve that was read from a file."""
+    """The form that a curve from a file has in the record of a run: points and a length."""
 
     points: Points
     """The curve, as a list of points."""
     lasts_ns: PositiveDurationNs = Field(alias="lasts")
-    """The length of the curve."""
+    """How long the curve lasts."""
     source: str = Field(default="", max_length=1000)
-    """The file from which the curve was read; kept for information only."""
+    """The path of the file from which the curve was read, for information only."""
 
     @property
     def length_ns(self) -> int:
-        """The length of the curve."""
+        """The length of the curve (ns)."""
         return self.lasts_ns
 
     @property
     def peak_percent(self) -> float:
-        """The highest load."""
+        """The highest load of the curve, in per cent of the group's rate."""
         return max(point.load_percent for point in self.points)
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:

@@ -29,7 +29,7 @@ _NS_PER_S = 1_000_000_000
 
 
 def read_recordings(data: Any, places: Places, folder: Path) -> list[str]:
-    """Replace each profile that names a CSV file by the points of the file, in the data of a scenario.
+    """In the data of a scenario, replace each profile that names a CSV file by the points of this file.
 
     Profiles of invalid groups are left alone: validation finds their problems later. Profiles whose file cannot be used
     are removed from the data. Return the problems of these files as sentences.
@@ -81,7 +81,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
     if not wrong:
         wrong = list(_disorder(rows))
     if wrong:
-        # `named` removes an API key from the path; the sentences about rows contain none any more.
+        # `named` removes an API key from the path. The sentences about rows contain no key.
         source = named(path)
         more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)
@@ -265,7 +265,7 @@ def _text(path: Path, replay: Replay) -> str:
 def _time(cell: str) -> tuple[Fraction, bool | None]:
     """Return (seconds, True if the time has an offset from UTC).
 
-    A plain number is taken as seconds, with None as the second member. Seconds of a timestamp count from 1970.
+    A plain number is taken as seconds; the second member is then None. Seconds of a timestamp count from 1970.
     """
     text = cell.strip()
     if (number := _number(text)) is not None:

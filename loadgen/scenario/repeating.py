@@ -24,7 +24,7 @@ def is_run(path: Path) -> bool:
 
 
 def scenario_of(run: Path) -> dict[str, Any]:
-    """Return the scenario of a recorded run as plain data, with the overrides that it had.
+    """Return the scenario of a recorded run as plain data, including the overrides of that run.
 
     Raises:
         ScenarioError: the record cannot be read, or the scenario needs files that are not part of the record.
@@ -43,7 +43,7 @@ def scenario_of(run: Path) -> dict[str, Any]:
 
 
 def target_of(run: Path) -> str | None:
-    """Return the URL of the target of a recorded run, or None if that was the embedded server.
+    """Return the URL of the target of a recorded run, or None if the run used the embedded server.
 
     Raises:
         ScenarioError: the record cannot be read.

@@ -50,23 +50,23 @@ class Exponential(Part):
 
 
 class Lognormal(Part):
-    """A log-normally distributed delay: most are short, a few are long."""
+    """A log-normally distributed delay: most delays are short, a few are long."""
 
     median_ns: PositiveDurationNs = Field(alias="median")
     """The median of the delay."""
     sigma: float = Field(gt=0, le=5)
-    """The standard deviation of the logarithm."""
+    """The standard deviation of the logarithm of the delay."""
 
 
 class RandomDelay(Part):
-    """The distribution of a delay; give exactly one."""
+    """A delay that is drawn for each request; give exactly one distribution."""
 
     uniform: Uniform | None = None
-    """Evenly distributed."""
+    """A delay drawn evenly between two durations, such as {from: 10ms, to: 50ms}."""
     exponential: Exponential | None = None
-    """Exponentially distributed."""
+    """An exponentially distributed delay, such as {mean: 50ms}."""
     lognormal: Lognormal | None = None
-    """Log-normally distributed."""
+    """A log-normally distributed delay, such as {median: 50ms, sigma: 0.5}."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -80,21 +80,22 @@ class Reply(Part):
     """The replies to one request."""
 
     channel: str
-    """The channel, with {name} for variables, and {request.…} for parts of the request: {request.client} is the number,
-    within its group, of the client that sent the request, {request.channel.2} the second segment of the request's
-    channel, and {request.NAME} the member NAME of its payload. {request.NAME} alone is a whole channel."""
+    """The channel of the replies, with {name} for variables and {request.…} for parts of the request. {request.client}
+    is the number of the client that sent the request, within its group. {request.channel.2} is the second segment of
+    the request's channel. {request.NAME} is the member NAME of its payload. If the text is {request.NAME} alone, this
+    member is the whole channel."""
     payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
         default=_DEFAULT_PAYLOAD_BYTES, alias="payload"
     )
-    """The size of one reply's JSON text; at most 240KiB."""
+    """The size of the JSON text of one reply, at most 240KiB."""
     count: int = Field(default=1, ge=1, le=MAX_REPLIES)
     """The number of replies to one request."""
     every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
     """The time from one reply to the next. With a count above 1, give either this or rate."""
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
-    """Replies per second to one request. With a count above 1, give either this or every."""
+    """The number of replies per second to one request. With a count above 1, give either this or every."""
     via: Literal["http", "websocket"] = "http"
-    """http: replies are sent by HTTP POST. websocket: over the client's connection."""
+    """http: replies are sent by HTTP POST. websocket: they are sent over the client's connection."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -118,19 +119,19 @@ def _whole(value: Any) -> Any:
 
 
 class Respond(Part):
-    """Replies to the events that one subscription delivers. Each reply's cause is recorded."""
+    """Replies to the events that one subscription delivers. The record of a run names the request of each reply."""
 
     to: str
-    """The subscribed channel or pattern whose events are requests; the clients subscribe to it if 'subscribe' does not
-    name it."""
+    """The subscribed channel or pattern whose events are requests. If 'subscribe' does not name it, the clients
+    subscribe to it as well."""
     publish: Annotated[Reply, BeforeValidator(_whole, json_schema_input_type=str | Reply)]
-    """The replies: a channel for a single reply, or a mapping."""
+    """The replies: a mapping, or only a channel for a single reply."""
     after: Annotated[
         Annotated[DurationNs, Tag(WORD)] | Annotated[RandomDelay, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = 0
-    """The time from the request's arrival to the first reply: a duration, or a distribution from which it is drawn;
-    default is 0s."""
+    """The time from the arrival of a request to the first reply: a duration, or a distribution from which it is drawn.
+    Default is 0s."""
 
 
 def with_subscription(data: Any) -> Any:

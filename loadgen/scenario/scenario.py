@@ -23,27 +23,29 @@ class Scenario(Part):
     """A load-test scenario, version 1."""
 
     version: Literal[1]
-    """Version of this format: 1."""
+    """The version of the scenario format; always 1."""
     name: Name = "scenario"
-    """The scenario's name, used in the name of the run folder; default is the file's name without its extension."""
+    """The name of the scenario, which becomes part of the run folder's name. Default is the file's name without its
+    extension."""
     description: str = Field(default="", max_length=4000)
     """A description of the scenario in one or a few sentences."""
     seed: int = Field(default=1, ge=0, le=2**63 - 1)
-    """The seed of all random draws: the same seed gives the same draws."""
+    """The seed of all random draws. The same seed gives the same draws."""
     target: Target | None = None
     """The service under test; default is the embedded server."""
     tls: Tls | None = None
     """Settings of connections over TLS; default is a full handshake for each connection."""
     variables: Mapping[Key, Variable] = Field(default_factory=dict)
-    """The variables that replace {name} in channels."""
+    """The variables that replace {name} in channels, by name."""
     data: Mapping[Key, Data] = Field(default_factory=dict)
-    """Files of rows, whose columns replace {name.column} in channels, payloads and logins."""
+    """Files of rows, by name. Their columns replace {name.column} in channels, payloads and logins."""
     clients: Mapping[Key, Group] = Field(min_length=1)
-    """The groups of clients by name; at least one must subscribe and one publish."""
+    """The groups of clients, by name. At least one group must subscribe, and at least one must publish."""
     stamp: StampPlace | None = None
-    """The place in an event of the stamp that identifies it; default is {member: _lg}."""
+    """The place of the stamp, which identifies each event; default is {member: _lg}. Change it for a service that drops
+    or forbids unknown members."""
     integrity: bool = False
-    """True to include a checksum of each event in its stamp, so that events that arrive altered are counted; this costs
+    """True to put a checksum of each event into its stamp, so that events that arrive altered are counted. This costs
     CPU time for each event and each delivery."""
     phases: Phases = Phases()
     """The lengths and conditions of the run's phases."""
@@ -57,8 +59,8 @@ class Scenario(Part):
             publishes = [group.publish for group in self.clients.values() if group.publish is not None]
             lengths = [p.curve_length_ns for p in publishes if p.curve_length_ns is not None]
             if lengths:
-                # The model is frozen, so an assignment would raise an error. pydantic itself sets frozen models' fields
-                # by this call.
+                # The model is frozen, so an assignment would raise an error. pydantic itself sets the fields of frozen
+                # models by this call.
                 object.__setattr__(
                     self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
                 )
@@ -83,7 +85,7 @@ def validated(data: object, places: Places, check: Callable[[Scenario], Iterable
 
     ``check`` yields problems that concern several parts together, by the rules of the target's protocol. It is called
     only if each part is valid by itself: otherwise its errors would hide the cause. Mistakes in simple keys, such as
-    ``name`` or ``phases``, do not prevent this check of ``variables`` and ``clients``.
+    ``name`` or ``phases``, do not prevent the call, since it does not depend on them.
 
     Raises:
         ScenarioError: the data are invalid; names every problem.

@@ -47,7 +47,7 @@ class Template:
         return self.texts[0] + "".join(filled)
 
     def bind(self, values: Mapping[str, object]) -> "Template":
-        """Return the template with the given variables' values filled in; the others stay."""
+        """Return the template with the given variables' values filled in; the other variables stay."""
         texts, names = [self.texts[0]], []
         for name, text in zip(self.names, self.texts[1:], strict=True):
             if name in values:

@@ -12,7 +12,7 @@ class OptionError(ValueError):
 
 
 class Options:
-    """Reads options by name; :meth:`finish` refuses given options that no other call has read."""
+    """Reads options by name; :meth:`finish` refuses options that were given but never read."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = dict(given)

@@ -1,4 +1,4 @@
-"""The stand-in's own options, checked."""
+"""The options of the API Gateway stand-in, and their checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,48 +19,54 @@ _MOST: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The stand-in's options, written with `-` in place of `_` on the command line; 0 turns an every-N option off."""
+    """The options of the stand-in; on the command line, their names have `-` in place of `_`.
+
+    An option that ends in `_every` is off if it is 0.
+    """
 
     authorizer: Authorizer = "none"
     """The authorization of `$connect`: `none`, `custom` (the API key or a token of ``users``, in a header or the
     query), or `iam` (SigV4 with the credentials in this process's environment)."""
     users: Path | None = None
-    """CSV file with the columns `id` and `token`: clients that may subscribe only to channels that end in their id, and
-    may not publish. Needs `authorizer=custom`."""
+    """CSV file with the columns `id` and `token`, a row for each client. These clients may subscribe only to channels
+    that end in their id, and may not publish. Needs `authorizer=custom`."""
     idle_s: float = limits.IDLE_TIMEOUT_S
-    """Seconds without a message after which a connection is closed with 1001."""
+    """Time without a message, in seconds, after which a connection is closed with code 1001."""
     lifetime_s: float = limits.CONNECTION_LIFETIME_S
-    """Seconds after which every connection is closed with 1001."""
+    """Time in seconds after which every connection is closed with code 1001."""
     pings_count: bool = False
-    """True if a ping counts as a message for ``idle_s``; whether it does on AWS is not known."""
+    """True if a ping counts as a message for ``idle_s``. Whether AWS counts pings is not known."""
     account_rate: float = 0.0
-    """Requests per second of the account: connects, messages and @connections together; 0 for no limit. The service's
-    default is 10,000 with a burst of 5,000."""
+    """Maximum number of requests per second of the account: connects, messages and POSTs to @connections together. 0
+    means no limit. AWS's default is 10,000 with a burst of 5,000."""
     account_burst: float = limits.REQUESTS_BURST
-    """Capacity of the account's token bucket: the number of requests that may come at once. ``account_rate`` refills
-    it."""
+    """Capacity of the account's token bucket: the number of requests that may come at once. The bucket is refilled at
+    ``account_rate``."""
     buffer_bytes: int = 1024 * 1024
-    """A POST is refused with 429 if its client has more unsent bytes than this; the service's limit is not known."""
+    """A POST is refused with 429 if more than this number of bytes wait to be sent to its client. AWS's limit is not
+    known."""
     post_delay_ms: float = 0.0
-    """Time that each POST to @connections takes before its message is sent, in milliseconds."""
+    """Time in milliseconds that each POST to @connections takes before its message is sent."""
     concurrency: int = 50
     """Maximum number of POSTs that one publish has open at once; the Node SDK in a Lambda function has 50 sockets."""
     invocations: int = 1_000
     """Maximum number of messages that the backend works on at once, like Lambda's concurrency."""
     query_ms: float = 0.0
-    """Time in milliseconds that the backend waits before a fan-out, in place of the query of a database table."""
+    """Time in milliseconds that the backend waits before it sends a message to all subscribers, as if it queried a
+    database."""
     retries: int = 2
     """Number of times that the backend repeats a POST that was answered with 429 or 5xx, as AWS's SDKs do."""
     acknowledge: Acknowledge = "after"
     """When the backend answers a publish: `after` its fan-out, as a Lambda function must, or `before` it."""
     lose_every: int = 0
-    """Every Nth accepted POST is answered with 200, but sends nothing."""
+    """Every Nth accepted POST is answered with 200, but its message is not sent."""
     gone_every: int = 0
-    """Every Nth POST cuts its connection and is answered with 410, as if the client had just gone."""
+    """Every Nth POST cuts the connection to which it should send, and is answered with 410, as if the client had just
+    gone."""
     throttle_every: int = 0
     """Every Nth POST is answered with 429."""
     fail_every: int = 0
-    """Every Nth message of a client fails in the backend: the client gets `Internal server error`."""
+    """Every Nth message from the clients fails in the backend: its client gets `Internal server error`."""
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Self:
