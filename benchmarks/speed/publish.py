@@ -88,9 +88,11 @@ def run(options: Options) -> Section:
 
     def measured(name: str, kind: str, one: Callable[[], Result]) -> None:
         try:
-            results.setdefault((name, kind), []).append(one())
+            result = one()
         except RuntimeError as error:
             section.failures.append(str(error))
+        else:
+            results.setdefault((name, kind), []).append(result)
 
     try:
         for kind in PAYLOADS:

@@ -52,6 +52,25 @@ if __name__ == "__main__":
     code = speed.main()
     print(json.dumps({"code": code, "seen": seen, "kept": json.loads(kept.read_text())}))
 """
+PUBLISHER_FAILS = """
+import json, sys
+from pathlib import Path
+from speed import publish
+from speed.section import Options
+
+def run_publisher(publisher, kind, rate, *others):
+    if publisher.name == publish.HTTP:
+        raise RuntimeError(f"{publisher.name}: ended with 1: no licence")
+    one = {"requests": 200, "seconds": 1.0, "cpu_s": 0.5, "events": 1000, "accepted": 1000}
+    return {**one, "late_p50_us": 1.0, "late_p99_us": 2.0}
+
+if __name__ == "__main__":
+    publish.run_publisher, publish.program = run_publisher, lambda tool: None
+    section = publish.run(Options(0.1, 3, Path(sys.argv[2]), (), 2, []))
+    bars = [bar.value for bar in section.bars]
+    rows = sorted({row[0] for row in section.rows})
+    print(json.dumps({"failures": section.failures, "rows": rows, "bars": bars}))
+"""
 SHOWN = """
 import json, sys
 from rich.console import Console
@@ -79,6 +98,14 @@ def test_a_tool_that_ends_is_named_with_its_words_and_the_others_are_measured(tm
     figures = figures_of(FAILING, "ends", tmp_path)
     assert any("broken" in each and "no licence" in each for each in figures["wrong"])
     assert figures["rows"] == ["ours, ws"]
+
+
+def test_a_publisher_that_fails_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
+    found = figures_of(PUBLISHER_FAILS, "", tmp_path)
+    assert set(found["failures"]) == {"ours, HTTP: ended with 1: no licence"}
+    assert len(found["failures"]) == 5  # two rounds of two payloads, and once at a steady rate
+    assert found["rows"] == ["httpx, one client a user", "httpx, one client for all", "ours, WebSocket"]
+    assert found["bars"] == [None, None]
 
 
 def test_a_tool_that_hangs_is_given_up(tmp_path: Path) -> None:
