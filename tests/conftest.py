@@ -1,4 +1,8 @@
-"""Settings for all tests: unit tests beside their modules; whole runs, servers and browsers in system/."""
+"""Settings for all tests.
+
+Unit tests are in folders named like those of the modules that they test. Whole runs, servers and browsers are in
+system/.
+"""
 
 import gc
 import os

@@ -46,8 +46,8 @@ class Curve:
     """Lowest and highest credible value over time, linear between nodes.
 
     Times are relative to `base_at_ns`, values to `base_ns`. The estimate lies between lowest and highest, usually in
-    the middle. Where the middle would jump from ping to ping, and corrected times with it, the estimate is a smoother
-    line.
+    the middle. If the middle jumps from one ping to the next, corrected times would jump too, so the estimate follows a
+    smoother line there.
     """
 
     at_ns: Floats

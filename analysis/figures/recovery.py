@@ -126,10 +126,10 @@ class _Lives:
     groups: list[str | None]
 
     def ready_again_ns(self, group: str | None, intent: str | None) -> Ints:
-        """Return when each subscription that its client ended on purpose was ready again (ns), or NEVER.
+        """Return, for each subscription that its client ended on purpose, the time (ns) at which it was ready again.
 
-        Only subscriptions of ``group`` are included that were ready and then ended for the reason ``intent`` (as in the
-        record).
+        The time is NEVER if it was not ready again. Included are only the subscriptions in ``group`` that had been
+        ready, and whose recorded reason for ending is ``intent``.
         """
         following = _next_known(self.subscription, self.ready_ns)
         ended = (self.intent == self.intents.index(intent)) if intent in self.intents else None

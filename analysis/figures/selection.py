@@ -1,8 +1,9 @@
 """Find the exact numbers at given ranks among any number of integers, without sorting all of them.
 
-The integers are counted in narrow buckets: a bucket's width is about 2**-13 of the numbers in it. Each wanted rank lies
-in a known bucket, and in a second reading only the numbers of these buckets are collected and sorted. If there are too
-many, the buckets are first divided into cells, in as many readings as it takes.
+The integers are counted in narrow buckets: a bucket's width is about 1/8192 of the values it holds (a bucket near
+8,192,000 is about 1,000 wide). Each wanted rank lies in a known bucket, and in a second reading only the numbers of
+these buckets are collected and sorted. If there are too many, the buckets are first divided into cells, in as many
+readings as it takes.
 """
 
 from collections.abc import Sequence

@@ -34,8 +34,8 @@ from loadgen.run import worker_process  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.roles import Subscriber, attach  # noqa: E402
 
-#: Time to wait before each of the two readings of memory. It is longer than the second between two flushes of the
-#: record, so that both readings include the buffers of a flush.
+#: Time to wait before each of the two readings of memory. The record is flushed every second. This wait is longer, so
+#: that both readings include the buffers of a flush.
 SETTLE_S = 1.5
 
 

@@ -16,7 +16,7 @@ typedef struct {
 typedef struct OpenPublish {
     struct OpenPublish *next;
     PyObject *channel, *remote; /* `channel` is a str, `remote` a str or None */
-    int is_late; /* 1 for a mark, which stands for a publish that was given up: see `lane_withdraw_all` */
+    int is_late; /* 1 if this is only a mark that a publish was given up: see lane_withdraw_all */
     long owner;  /* number that the caller gave the sender; if no answer comes, that sender records the publish */
     int64_t number, publisher, first, intended_ns, slot_ns, sent_ns, acked_ns;
     int64_t cause[3];

@@ -48,8 +48,8 @@ class JsonMatch(Part):
     """A pattern of JSON messages: the values that a message must have, and the JSON pointers of the values to read."""
 
     when: Mapping[Pointer, When] = Field(default_factory=dict)
-    """Values that the message must have, by JSON pointer, such as {/type: data}. Without it, the message only needs the
-    values to which the other keys point."""
+    """Values that the message must have, by JSON pointer, such as {/type: data}. Without this key, the message only has
+    to contain the values to which the other keys of this section point."""
     id: Pointer | None = None
     """JSON pointer, such as /payload/id, to the id of the request or subscription. The id is the value that was sent in
     place of {id}."""

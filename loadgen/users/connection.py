@@ -175,7 +175,7 @@ class ClientConnection:
         return None if self._conversation is None else self._conversation.unsubscribe(plan)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
-        """End the connection as an action of the client and record ``intent``; return False if there is none."""
+        """End the connection as an action of the client, and record ``intent``; return False without a connection."""
         return self._conversation is not None and self._conversation.cut(intent, with_close_frame)
 
     def close(self) -> None:

@@ -22,7 +22,8 @@ from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
 
-#: Lets a client wait for the end of the run without its greenlet; the argument ends the client (see `Client.play`).
+#: A function that arranges for its argument to be called at the end of the run, and returns True. The argument ends the
+#: client, so the client's greenlet need not wait for that moment. Returns False to let the greenlet wait.
 Rest = Callable[[Callable[[], None]], bool]
 
 

@@ -225,7 +225,7 @@ def worded(random: Random, stamps: Stamps) -> bytes:
 
 
 def resting(random: Random, stamps: Stamps) -> bytes:
-    """Return a line with the size of the event after it, and with other text at the line's end."""
+    """Return an event after a protocol line, which states the event's size and may end with text of no meaning."""
     text = event(random, stamps)
     return (
         f"D {_number(random)}/{len(text)} ".encode()

@@ -224,9 +224,9 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # The counter is in the cpuacct hierarchy. Take the cgroup there that is as many levels above the process's own
-        # as the cgroup with the quota is in its hierarchy. Trust it only if both have the same name, or are the
-        # topmost.
+        # The quota is in the cpu hierarchy, the counter in the cpuacct hierarchy. In the latter, go up as many levels
+        # from the process's own cgroup as the cgroup with the quota is above it in the former. Trust the cgroup found
+        # there only if it has the same name as the one with the quota, or if each is the topmost of its hierarchy.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None

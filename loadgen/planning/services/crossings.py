@@ -18,7 +18,7 @@ from loadgen.planning.services.limits import growing, lifetime_s, tightest
 from loadgen.planning.services.load import AXES, Axis, Load
 from loadgen.planning.services.span import ZERO, Span
 
-#: A load is multiplied and divided by up to this factor in the search for crossings.
+#: The search for crossings covers loads from the given load divided by this factor to the load times this factor.
 GROWTH: Final = 100
 _POINTS_PER_DECADE: Final = 20
 _HALVINGS: Final = 30

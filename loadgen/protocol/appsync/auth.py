@@ -13,7 +13,7 @@ from typing import Annotated, Final, Protocol
 import msgspec
 
 SUBPROTOCOL: Final = "aws-appsync-event-ws"
-"""The subprotocol that the client offers and the server echoes (AWS docs)."""
+"""The subprotocol that the client offers and the server echoes (source: AWS docs)."""
 
 HEADER_SUBPROTOCOL_PREFIX: Final = "header-"
 
@@ -56,11 +56,11 @@ class ApiKey:
         return {"x-api-key": self.key}
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return `host` and `x-api-key` (AWS docs)."""
+        """Return `host` and `x-api-key` (source: AWS docs)."""
         return {"host": http_host, "x-api-key": self.key}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `x-api-key` and `host`; a frame may contain `host` (AWS docs)."""
+        """Return `x-api-key` and `host`; a frame may contain `host` (source: AWS docs)."""
         return {"x-api-key": self.key, "host": http_host}
 
 
@@ -71,15 +71,15 @@ class BearerToken:
     token: Callable[[], str] = field(repr=False)
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return `Authorization` (AWS docs)."""
+        """Return the header `Authorization` (source: AWS docs)."""
         return {"Authorization": self.token()}
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return `host` and `Authorization` (AWS docs)."""
+        """Return `host` and `Authorization` (source: AWS docs)."""
         return {"host": http_host, "Authorization": self.token()}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `Authorization` and `host`; a frame may contain `host` (AWS docs)."""
+        """Return `Authorization` and `host`; a frame may contain `host` (source: AWS docs)."""
         return {"Authorization": self.token(), "host": http_host}
 
 
@@ -97,7 +97,7 @@ def publish_body(channel: str, events: list[str]) -> bytes:
 
 
 def encode_header_subprotocol(headers: dict[str, str]) -> str:
-    """Return `header-` and the base64url of the headers' JSON without padding (AWS docs)."""
+    """Return `header-` and the base64url of the headers' JSON without padding (source: AWS docs)."""
     encoded = base64.urlsafe_b64encode(msgspec.json.encode(headers)).rstrip(b"=")
     return HEADER_SUBPROTOCOL_PREFIX + encoded.decode("ascii")
 

@@ -192,8 +192,9 @@ def test_pings_alone_bound_the_offset_to_half_a_round_trip_at_each() -> None:
     # The upper bound is that of the ping sent one second earlier, plus the most that the clocks can drift apart
     # in one second.
     assert high.tolist() == pytest.approx([PART * SECOND] * 4, abs=1)
-    # Bounds are relative to the first upper bound, and a ping's lower bound is a round trip (200 µs) less. The
-    # previous ping came back 200 µs after it was sent, so its lower bound has had 200 µs less time to drift.
+    # All bounds are relative to the first upper bound. A ping's lower bound is its upper bound minus the round trip of
+    # 200 µs. The upper bound holds when the ping is sent, the lower bound when it returns 200 µs later. So the lower
+    # bound of the previous ping has widened for one second minus 200 µs.
     least = -200 * US - PART * (SECOND - 200 * US)
     assert low.tolist() == pytest.approx([least] * 4, abs=1)
     estimate = curve.estimate(np.arange(6, dtype=np.int64) * SECOND + 1000 * SECOND + 100 * US)

@@ -48,7 +48,7 @@ def sample(reported: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recompute the same record only once, for tests that change its files but not the program."""
+    """Recompute the figures of equal tables only once, for tests that change recorded figures but not the program."""
     monkeypatch.setattr("analysis.verify.check.Reckoned", reckoned.once)
 
 

@@ -173,7 +173,8 @@ def test_a_run_that_goes_well_has_all_phases_each_as_long_as_it_should_be() -> N
     assert run.over == [go.measure_ns, go.measure_end_ns, go.drain_end_ns]
     assert go.measure_end_ns - go.measure_ns == 3 * SECOND
     assert run.clock.at_ns == go.drain_end_ns
-    # The warm-up begins shortly after the last subscription was ready (3 s), once the workers know when it begins.
+    # The last subscription is ready at 3 s. The warm-up begins shortly afterwards: the workers must first be told its
+    # start time.
     assert 3 * SECOND < go.warmup_ns - run.begun_ns < 3.6 * SECOND
 
 

@@ -204,8 +204,8 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(dr
 def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_early(tmp_path: Path) -> None:
     """The clock's rate changes by ±500 ppm every 2 s, so it is up to 1 ms off any straight line."""
     clock = WrongClock(tmp_path / "clock", 20 * MS, 500)
-    # The clock is checked until two seconds after the measurement, because a busy machine may begin the measurement
-    # late.
+    # A busy machine may begin the measurement late. So the run goes on for two seconds after it, because the clock is
+    # checked until the planned end.
     master, (worker,) = run_with(tmp_path / "results", "6s", clock.env, more=("phases.drain=2s",))
     wait_for_phase(tmp_path / "results", "warmup", PATIENCE_S)
     # All changes of the clock's rate are written in advance with their times, so they apply on time even if the worker

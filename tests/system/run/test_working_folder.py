@@ -361,8 +361,8 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
         for path in folder.path.glob("*.py"):
             shutil.copy(path, home)
     folder.known |= {"beside_the_locustfile", "mine"}
-    # The two cases differ only in the order of the search path. So in one of them, with the locustfile in the
-    # working directory, load the file without a run.
+    # The two cases differ only in the order of the search path, so a run in one of them is enough. If the locustfile is
+    # in the working directory, only load it.
     arguments = ("--list",) if beside else LOCUST
     code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *arguments)
     folder.check(said)
