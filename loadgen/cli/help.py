@@ -40,8 +40,10 @@ _NONNEGATIVE: Final = "at least 0"
 #: there.
 _HYPHEN: Final = "\u2011"
 _SPACE: Final = "\u00a0"
-#: Code of at most 28 characters, which stays on one line. It fits beside the names in a terminal of 60 columns.
-_CODE: Final = re.compile(r"`[^`\n]{1,28}`")
+#: Code between two backticks. All code is matched, so that the end of one is not taken for the beginning of another.
+_CODE: Final = re.compile(r"`[^`]*`")
+#: Code of at most this many characters stays on one line. It fits beside the names in a terminal of 60 columns.
+_CODE_MAX: Final = 28
 #: Matches the error message for a surplus argument if the argument is a URL.
 _ONE_TOO_MANY: Final = re.compile(r"unexpected extra argument\S* \((?P<url>[^\s()]+://[^\s()]*)")
 
@@ -138,7 +140,12 @@ def _page(command: Any, ctx: Any) -> str:
 
 
 def _unbroken(text: str) -> str:
-    return _CODE.sub(lambda found: found[0].replace(" ", _SPACE), text).replace("-", _HYPHEN)
+    return _CODE.sub(_kept_together, text).replace("-", _HYPHEN)
+
+
+def _kept_together(code: re.Match[str]) -> str:
+    written = code[0]
+    return written.replace(" ", _SPACE) if len(written) <= _CODE_MAX + 2 and "\n" not in written else written
 
 
 def _grouped(names: Sequence[str]) -> dict[str, list[str]]:

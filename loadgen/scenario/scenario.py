@@ -23,7 +23,7 @@ class Scenario(Part):
     """A load-test scenario, version 1."""
 
     version: Literal[1]
-    """The version of the scenario format; always 1."""
+    """The version of this format: 1."""
     name: Name = "scenario"
     """The name of the scenario, which becomes part of the run folder's name. Default is the file's name without its
     extension."""

@@ -17,6 +17,8 @@ import pytest
 from tests.paths import REPO
 
 PACKAGES = ("loadgen", "analysis", "tests", "benchmarks")
+#: Found in each source file that may hold a program as a text: an import between quotes, or a text of several lines.
+SUSPECT = re.compile(r"""["'][^\n]*\bimport |[=(,\[{:]\s*[rf]?(?:\"{3}|'{3})""")
 PYTHON_BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
@@ -30,7 +32,7 @@ def programs(path: Path) -> Iterator[str]:
     elif path.suffix == ".md":
         for found in PYTHON_BLOCK.finditer(text):
             yield textwrap.dedent(found[2])
-    else:
+    elif SUSPECT.search(text):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and "import " in node.value:
                 yield textwrap.dedent(node.value)

@@ -144,7 +144,7 @@ MISTAKES = [
     ),
     (
         with_readers("drops:\n      - {at: 1s}"),
-        "8: clients.readers.drops.0.share is missing; add it (share of the group's connections, drawn at random, in per cent)",
+        "8: clients.readers.drops.0.share is missing; add it (the share of the group's connections to cut, in per cent)",
     ),
     (
         with_readers("drops: [{at: 1s, share: 0%}]"),
@@ -238,7 +238,7 @@ MISTAKES = [
     ),
     (
         with_publish("profile: {ramp: {from: 0%, over: 1m}}"),
-        "13: clients.writers.publish.profile.ramp.to is missing; add it (the load at the end)",
+        "13: clients.writers.publish.profile.ramp.to is missing; add it (the load at the end of the ramp, in per cent of the group's rate)",
     ),
     (
         with_publish("profile: {ramp: 5}"),
@@ -342,7 +342,7 @@ MISTAKES = [
         "14: phases.echo is '9ms', which is too often: write 10ms or more, or 'off'",
     ),
     (edited("version: 1", "version: 2"), "1: version must be 1, not 2"),
-    (edited("version: 1\n", ""), "1: version is missing; add it (version of this format: 1)"),
+    (edited("version: 1\n", ""), "1: version is missing; add it (the version of this format: 1)"),
     (edited("version: 1", "version: 1\nseed: -1"), "2: seed must be at least 0, not -1"),
     (
         edited("version: 1", "version: 1\nname: a/b"),
