@@ -210,7 +210,9 @@ def show_history(console: Console, profiles: Sequence[Profile], changes: Sequenc
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("from run", "metric", "before", "after", "change", ""):
-        table.add_column(name, justify="right" if name in ("before", "after", "change") else "left")
+        # A cell that is too wide is broken, never cut.
+        right = name in ("before", "after", "change")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     for change in changes:
         verdict = WORSE if change.worse else BETTER
         table.add_row(
