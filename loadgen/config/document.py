@@ -1,5 +1,6 @@
 """Read YAML into plain data, and record the line of each part."""
 
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path as File
@@ -65,7 +66,10 @@ def _composed(text: str) -> Node | None:
 
     A scenario is read several times, for its plan, its estimate and its record, and parsing takes most of the time.
     """
-    root: Node | None = YAML(typ="safe", pure=True).compose(text)
+    # Leave out the parser's warnings, which quote the file. One is that an anchor occurs twice, which YAML allows.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root: Node | None = YAML(typ="safe", pure=True).compose(text)
     return root
 
 

@@ -24,7 +24,7 @@ class _Terminal(io.StringIO):
 
 @pytest.mark.parametrize(
     ("terminal", "compatible", "color"),
-    product((True, False), (None, "", "0", "1", "yes"), (None, "", "0", "1")),
+    list(product((True, False), (None, "", "0", "1", "yes"), (None, "", "0", "1"))),
 )
 def test_a_line_is_drawn_where_rich_would(
     terminal: bool, compatible: str | None, color: str | None, monkeypatch: pytest.MonkeyPatch

@@ -38,7 +38,7 @@ def test_green_needs_a_whole_record_a_whole_analysis_and_a_verdict_that_says_so(
         assert all("loadgen report" in sentence or sentence == "no room" for sentence in found.sentences)
 
 
-@pytest.mark.parametrize(("own", "interrupted"), product(ExitCode, (True, False)))
+@pytest.mark.parametrize(("own", "interrupted"), list(product(ExitCode, (True, False))))
 def test_an_interrupted_run_says_so_whatever_else_happened(own: ExitCode, interrupted: bool) -> None:
     if interrupted or own is ExitCode.INTERRUPTED:
         for analysis in (Analysis(), Analysis(0, ExitCode.PASSED), Analysis(-9), Analysis(3)):

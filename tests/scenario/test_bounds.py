@@ -1,5 +1,6 @@
 """Test that each option that reads a file rejects too large or deep a file, with one sentence and exit code 2."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -78,3 +79,11 @@ def test_a_text_of_the_command_line_is_bounded_too() -> None:
 def test_whatever_the_text_is_it_is_read_or_refused(text: str) -> None:
     with suppress(ScenarioError):
         document.parse(text * 20, "here")
+
+
+def test_an_anchor_may_occur_twice_without_a_warning() -> None:
+    """YAML 1.2.2, 7.1: an alias refers to the last node with the anchor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data, _ = document.parse("one: &a 1\ntwo: *a\nthree: &a 3\nfour: *a\n", "x.yaml")
+    assert data == {"one": 1, "two": 1, "three": 3, "four": 3}
