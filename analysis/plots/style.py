@@ -1,6 +1,7 @@
 """The style of all plots: colours that colour-blind readers can tell apart, readable on light and dark pages."""
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -98,8 +99,11 @@ def to_svg(figure: Figure) -> str:
     """Return the figure as an SVG element, without XML prologue and date."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
-    with _laid_out(figure):
-        figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
+    with warnings.catch_warnings():
+        # Names of channels may have characters that the font lacks. They are drawn as boxes; tables show the names.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        with _laid_out(figure):
+            figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

@@ -1,5 +1,6 @@
 """Test that every plot shows its data with units, and is left out if it has nothing to show."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -390,3 +391,14 @@ def test_events_that_reached_nobody_have_a_throughput_and_no_latency(tmp_path: P
     assert lines(top)["accepted by the service"][1] == [10, 10]
     assert lines(bottom)["delivered to subscribers"][1] == [0, 0]
     assert [bar.get_height() for bar in figures["ledger"].axes[0].containers[2]] == [10]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_name_that_the_font_cannot_show_is_drawn_without_a_warning(layout: Any) -> None:
+    with warnings.catch_warnings(), style.styled():
+        warnings.simplefilter("error")
+        figure = Figure(layout=layout)
+        axes = figure.subplots()
+        axes.plot([1, 2], label="/默认/😀")
+        axes.legend()
+        assert style.to_svg(figure).startswith("<svg")
