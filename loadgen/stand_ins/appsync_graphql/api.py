@@ -28,9 +28,10 @@ from loadgen.server.cors import ANY_ORIGIN
 from loadgen.server.handshakes import accept
 from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
+from loadgen.stand_ins.appsync_graphql.completion import complete
 from loadgen.stand_ins.appsync_graphql.connection import GOING_AWAY, Connection, StartData
 from loadgen.stand_ins.appsync_graphql.hub import Hub
-from loadgen.stand_ins.appsync_graphql.schema import OperationError, complete
+from loadgen.stand_ins.appsync_graphql.schema import OperationError
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 from loadgen.stand_ins.journal import Journal
 

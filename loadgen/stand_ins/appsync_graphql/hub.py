@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from loadgen.server.frames import text_header
-from loadgen.stand_ins.appsync_graphql.schema import Call, Compiled, Selected, complete, visible
+from loadgen.stand_ins.appsync_graphql.completion import Selected, complete, visible
+from loadgen.stand_ins.appsync_graphql.schema import Call, Compiled
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 from loadgen.stand_ins.journal import Journal
 

@@ -35,6 +35,8 @@ from graphql import (
     value_from_ast_untyped,
 )
 
+from loadgen.stand_ins.appsync_graphql.completion import Selected, bare
+
 #: The schema that AWS's console makes for "Create a real-time API".
 CONSOLE: Final = """
 type Channel { name: String! data: AWSJSON! }
@@ -76,16 +78,6 @@ class OperationError(Exception):
     def __init__(self, message: str, **more: Any) -> None:
         super().__init__(message)
         self.errors = [{"message": message, **more}]
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """A selected field; `below` are the fields selected below it, or None if its type has no fields."""
-
-    key: str
-    name: str
-    type: Any
-    below: "tuple[Selected, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +265,7 @@ class Schema:
         kind = parent.fields[name].type
         below = None
         if node.selection_set is not None:
-            inner = _bare(kind)
+            inner = bare(kind)
             if not isinstance(inner, GraphQLObjectType):
                 raise OperationError("Only object types are supported here")
             below = tuple(
@@ -281,72 +273,6 @@ class Schema:
                 for each in self._nodes(node.selection_set, fragments, depth)
             )
         return Selected(key, name, kind, below)
-
-
-class _NullError(Exception):
-    """A field has the value null although its type is not nullable."""
-
-
-def complete(selected: Selected, source: Any, parent: str, path: str, errors: list[dict[str, Any]]) -> Any:
-    """Return the value of a field for an answer; errors are added to ``errors``.
-
-    If a field whose type is not nullable has the value null, the object above the field becomes null (GraphQL, 6.4.4).
-    """
-    try:
-        return _complete(selected, selected.type, source, parent, path, errors)
-    except _NullError:
-        return None
-
-
-def _complete(
-    selected: Selected, kind: Any, value: Any, parent: str, path: str, errors: list[dict[str, Any]]
-) -> Any:
-    if selected.name == "__typename":
-        return kind
-    if isinstance(kind, GraphQLNonNull):
-        if value is None:
-            said = (
-                f"Cannot return null for non-nullable type: '{_bare(kind)}' within parent '{parent}' ({path})"
-            )
-            errors.append({"message": said, "path": path[1:].split("/")})
-            raise _NullError
-        return _complete(selected, kind.of_type, value, parent, path, errors)
-    if value is None:
-        return None
-    try:
-        if isinstance(kind, GraphQLList):
-            elements = value if isinstance(value, list) else [value]
-            return [
-                _complete(selected, kind.of_type, each, parent, f"{path}[{number}]", errors)
-                for number, each in enumerate(elements)
-            ]
-        if selected.below is None:
-            return value
-        fields = value if isinstance(value, dict) else {}
-        return {
-            each.key: _complete(
-                each, each.type, fields.get(each.name), str(kind), f"{path}/{each.key}", errors
-            )
-            for each in selected.below
-        }
-    except _NullError:
-        return None
-
-
-def visible(selected: Selected, source: Any) -> Any:
-    """Return a mutation's result as subscribers get it: fields that its selection set does not contain are null."""
-    if selected.below is None or source is None:
-        return source
-    if isinstance(source, list):
-        return [visible(selected, each) for each in source]
-    fields = source if isinstance(source, dict) else {}
-    return {each.name: visible(each, fields.get(each.name)) for each in selected.below}
-
-
-def _bare(kind: Any) -> Any:
-    while isinstance(kind, GraphQLNonNull | GraphQLList):
-        kind = kind.of_type
-    return kind
 
 
 def _strings(arguments: Any) -> list[str]:

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.stand_ins.appsync_graphql.schema import (
-    CONSOLE,
-    OperationError,
-    Schema,
-    SchemaError,
-    complete,
-    visible,
-)
+from loadgen.stand_ins.appsync_graphql.completion import complete, visible
+from loadgen.stand_ins.appsync_graphql.schema import CONSOLE, OperationError, Schema, SchemaError
 
 CHAT = """
 scalar Odd
