@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures import addresses, cloudwatch, echo, fanout, reactions, recovery, steps
+from analysis.figures import addresses, cloudwatch, echo, fanout, reaction_figures, recovery, steps
 from analysis.figures.cost import cost
 from analysis.figures.latencies import latencies
 from analysis.figures.outages import find_outages, find_silences
@@ -109,7 +109,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["publish"] = _publish(run, window)
     summary["addresses"] = addresses.summarise(run, window)
     summary["fanout"] = fanout.summarise(settled)
-    if (reaction := reactions.summarise(run, settled)) is not None:
+    if (reaction := reaction_figures.summarise(run, settled)) is not None:
         summary["reaction"] = reaction
     summary["steps"] = steps.summarise(run, settled)
     summary["health"] = _health(run, window)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures import fanout, reactions, recovery
+from analysis.figures import fanout, reaction_figures, recovery
 from analysis.figures.bounds import Between, Bounded, Collector
 from analysis.figures.latencies import KINDS, samples
 from analysis.figures.percentiles import nearest_rank
@@ -118,7 +118,7 @@ class GateFigures:
         if distribution in KINDS:
             return samples(self._run, window, distribution)
         if distribution.startswith("reaction."):
-            return reactions.of_gate(self._run, distribution)
+            return reaction_figures.of_gate(self._run, distribution)
         if distribution.startswith("fanout."):
             return fanout.ranks(self._settled, distribution.partition(".")[2] + "_ns", window)
         if distribution.startswith("publish."):
@@ -185,7 +185,7 @@ class GateFigures:
         if name.startswith("checks."):
             return _exact(self._of_checks(name))
         if name.startswith("reaction."):
-            return _exact(reactions.number(self._run, self._settled, name))
+            return _exact(reaction_figures.number(self._run, self._settled, name))
         ledger = self._settled.ledger
         if name == "delivery.duplicates":
             return _exact(ledger.duplicates)

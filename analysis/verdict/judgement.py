@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis import text
-from analysis.figures import echo, reactions
+from analysis.figures import echo, reaction_figures
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
 from analysis.verdict import clockbound, cpu, network, surroundings
@@ -169,7 +169,7 @@ def _schedule(summary: dict[str, Any]) -> Iterator[Finding]:
             f"{unsent:,} of {due:,} events that were due were never sent ({text.ratio(share)})",
             "the offered load was not reached: lower the rate, add workers (--processes), or raise in_flight",
         )
-    for grade, reason, advice in reactions.doubts(summary):
+    for grade, reason, advice in reaction_figures.doubts(summary):
         yield Finding(grade, "schedule", reason, advice)
     own_ns, whole_ns = publish["own_lateness_ns"]["p99"], headline["p99"]
     if own_ns is None or whole_ns is None:

@@ -16,7 +16,7 @@ from tests.paths import REPO
 DOUBTS = {
     "analysis/verdict/clockbound.py": "clock",
     "analysis/figures/echo.py": "clock",
-    "analysis/figures/reactions.py": "schedule",
+    "analysis/figures/reaction_figures.py": "schedule",
 }
 #: Least length of a piece of a sentence: shorter ones, such as ` of `, identify nothing.
 ENOUGH = 8

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.figures import derived, reactions
+from analysis.figures import derived, reaction_figures, reactions
 from analysis.figures.percentiles import Percentiles
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
@@ -358,7 +358,7 @@ def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tab
     run = of(folder, tables)
     assert run.measure is not None
     # Compute only the figures of replies: other tests cover the rest of the summary.
-    found, model = reactions.summarise(run, reconcile(run, run.measure)), modelled(tables)
+    found, model = reaction_figures.summarise(run, reconcile(run, run.measure)), modelled(tables)
     assert found is not None
     counts = {**found["requests"], **found["replies"]}
     names = [name for name in model if not name.endswith("_ns")]
