@@ -7,7 +7,6 @@ import ast
 import functools
 import json
 import re
-import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import REPO
+from tests.tracked import tracked
 
 PACKAGES = ("loadgen", "analysis", "tests", "benchmarks")
 #: Found in each source file that may hold a program as a text: an import between quotes, or a text of several lines.
@@ -88,18 +88,11 @@ def exists(module: str, name: str | None) -> bool:
     return names is not None and (name is None or name in names)
 
 
-def tracked() -> list[str]:
-    done = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip("not a clone: there is no list of files")
-    return [name for name in done.stdout.splitlines() if (REPO / name).is_file()]
-
-
 def test_what_is_imported_where_no_type_checker_looks_is_there() -> None:
     found = {
         (name, *each)
-        for name in tracked()
-        if name.endswith((".ipynb", ".md", ".py")) and name != Path(__file__).relative_to(REPO).as_posix()
+        for name in tracked(".ipynb", ".md", ".py")
+        if name != Path(__file__).relative_to(REPO).as_posix()
         for program in programs(REPO / name)
         for each in imported(program)
     }
