@@ -95,15 +95,23 @@ def new_figure(rows: int = 1, height: float = 3.0, sharex: bool = False) -> tupl
     return figure, [row[0] for row in axes]
 
 
+@contextmanager
+def missing_glyphs_as_boxes() -> Iterator[None]:
+    """Draw characters that the font lacks as boxes, without matplotlib's warning for each.
+
+    Names of channels and services may contain such characters. The tables beside the plots show the names.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        yield
+
+
 def to_svg(figure: Figure) -> str:
     """Return the figure as an SVG element, without XML prologue and date."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
-    with warnings.catch_warnings():
-        # Names of channels may have characters that the font lacks. They are drawn as boxes; tables show the names.
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        with _laid_out(figure):
-            figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
+    with missing_glyphs_as_boxes(), _laid_out(figure):
+        figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

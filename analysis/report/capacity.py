@@ -31,7 +31,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
         figure = knee(content)
         svg = style.to_svg(figure)
         files.replace(folder / "knee.svg", svg)
-        with files.replacing(folder / "knee.png") as temporary:
+        with files.replacing(folder / "knee.png") as temporary, style.missing_glyphs_as_boxes():
             figure.savefig(temporary, dpi=150, facecolor="white", format="png")
     path = folder / "capacity.html"
     files.replace(path, render(content, svg))

@@ -75,9 +75,10 @@ def save(figure: Figure, path: Path) -> None:
     if path.suffix.lower() == ".svg":
         path.write_text(style.to_svg(figure), encoding="utf-8")
     elif path.suffix.lower() == ".png":
-        figure.savefig(
-            path, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True}
-        )
+        with style.missing_glyphs_as_boxes():
+            figure.savefig(
+                path, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True}
+            )
     else:
         raise ValueError(f"{path.name!r} must end in .png or .svg")
 

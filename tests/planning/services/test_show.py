@@ -2,12 +2,14 @@
 
 import io
 import json
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -162,3 +164,13 @@ def test_bad_input_is_told_in_a_sentence(arguments: list[str], sentence: str) ->
     output = said(*arguments, code=2)
     assert sentence in output
     assert len(output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_name_that_the_font_lacks_is_saved_without_a_warning(ending: str, tmp_path: Path) -> None:
+    figure = Figure()
+    figure.suptitle("默认 😀")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(figure, tmp_path / f"services.{ending}")
+    assert (tmp_path / f"services.{ending}").stat().st_size > 1_000
