@@ -128,5 +128,7 @@ class PolledSocket(Source):
             if self._poller is not None:
                 self._poller.remove(self._descriptor)
                 self._poller = None
+            if self._slow is not None:
+                self._slow.forget()
             self._socket.close()
             self._socket = None

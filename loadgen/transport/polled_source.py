@@ -17,7 +17,7 @@ class Source(Protocol):
     #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
     whole: OnText | None
     #: Lower bounds (ns since the epoch) on times of the next read. The kernel stamps its data later than ``stamp_ns``.
-    #: The data becomes readable after ``since_ns``, so it arrives at most `poller._SETTLE_NS`, the kernel's delay,
+    #: The data becomes readable after ``since_ns``, so it arrives at most `poller.SETTLE_NS`, the kernel's delay,
     #: before ``since_ns``.
     since_ns: int
     stamp_ns: int

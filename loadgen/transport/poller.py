@@ -17,8 +17,8 @@ Arrival times: a read has only one kernel stamp, that of its last segment, and t
 socket. So the stamp is exact only for a message that ends with the read, if the read emptied the socket. Every other
 message of the read arrived before the stamp, and after the latest of these times:
 
-- the start of the last read that emptied the socket, less `_SETTLE_NS`,
-- the start of a later poll that did not report the socket as readable, less `_SETTLE_NS`,
+- the start of the last read that emptied the socket, less `SETTLE_NS`,
+- the start of a later poll that did not report the socket as readable, less `SETTLE_NS`,
 - the stamp of the last read that emptied the socket.
 
 For messages that end within the read, `within_ns` is the time from the latest of these times to the stamp. For the
@@ -65,7 +65,7 @@ _MOST_A_TURN = 256
 _TURN_NS = 50_000_000
 #: Longest delay in the kernel (softirq) from a segment's stamp until the socket is readable; times.c has the same
 #: value.
-_SETTLE_NS = 50_000
+SETTLE_NS = 50_000
 #: Flag that a source's ``recvmsg_into`` returns if the read filled its buffer, so that the socket may hold more data.
 FILLED = socket.MSG_TRUNC
 
@@ -299,7 +299,7 @@ class Poller:
         since_ns = source.since_ns
         if descriptor not in self._filled and self._polled_ns > since_ns:
             since_ns = self._polled_ns
-        earliest_ns = since_ns - _SETTLE_NS
+        earliest_ns = since_ns - SETTLE_NS
         if earliest_ns < source.stamp_ns or earliest_ns >= arrival_ns:
             earliest_ns = source.stamp_ns
         within_ns = max(0, arrival_ns - earliest_ns)

@@ -112,8 +112,8 @@ class SocketStream(PolledSocket):
             self._opening = None
             if self._tls is not None and self._address.sessions is not None:
                 self._address.sessions.keep(self._tls)
-            if self._slow is not None:
-                self._slow.begin()
+            if self._slow is not None and self._socket is not None:
+                self._slow.begin(self._socket)
             if self._early is not None:
                 gevent.get_hub().loop.run_callback(isolation.run, self, self._ended, str(self._early))
         except BaseException as error:
@@ -218,6 +218,8 @@ class SocketStream(PolledSocket):
 
     def take(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Process the bytes of one read; ``data`` is empty at the end of the stream. See `polled_source.Source`."""
+        if self._slow is not None:
+            arrival_ns, within_ns, end_ns = self._slow.times(arrival_ns, within_ns, end_ns)
         if not data:
             self._end_of_stream()
         elif self._tls is None:

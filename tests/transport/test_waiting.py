@@ -90,7 +90,8 @@ def test_a_timer_that_is_started_while_the_loop_is_behind_lasts_its_time() -> No
         timer.stop()
         timer.close()
     assert called_s[0] - began_s >= 0.199
-    assert called_s[1] - called_s[0] >= 0.05
+    # The second call is due 0.1 s after the first was due, however late the first one came.
+    assert called_s[1] - began_s >= 0.299
 
 
 def test_all_timers_of_the_hub_are_started_by_the_current_time() -> None:
