@@ -13,7 +13,7 @@ from loadgen.resolve import responses
 from loadgen.resolve.logins import check_logins, logins_in, secrets_of
 from loadgen.resolve.transport import holds_connections, over_http
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
-from loadgen.scenario.data import Data, split
+from loadgen.scenario.data import Data, no_source, split
 from loadgen.scenario.gates import LongGate
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Variable
 from loadgen.scenario.payload import Content, check_payload, check_stamps, names_in, unknown
@@ -210,13 +210,11 @@ def _wrong_name(
         if name in data:
             return f"has {{{name}}}, which is data: name one of its columns too, as in {{{name}.id}}"
         return (
-            f"has {{{name}}}, which is not a variable{nearest(name, variables) or '; there are no variables'}"
+            f"has {{{name}}}, which is not a variable{nearest(name, variables) or '; there are none (key variables)'}"
         )
     source, column = meant
     if source not in data:
-        return (
-            f"has {{{name}}}, and {source!r} is no data{nearest(source, data) or '; the scenario has none'}"
-        )
+        return no_source(name, data)
     if not column:
         return f"has {{{name}}} without a column; write {{{source}.COLUMN}}"
     if column in secrets[source]:

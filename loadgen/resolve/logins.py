@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from loadgen.config.problems import Path, Problem
-from loadgen.config.text import nearest
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.group import GroupLogins
 from loadgen.resolve.transport import holds_connections
-from loadgen.scenario.data import Data, split
+from loadgen.scenario.data import Data, no_source, split
 from loadgen.scenario.group_login import OPERATIONS, OperationLogins, login_for
 from loadgen.scenario.login import Login
 from loadgen.scenario.login_columns import COLUMN_KEYS
@@ -158,9 +157,7 @@ def _why_wrong(name: str, key: str, data: Sources, secrets: Mapping[str, frozens
     assert meant is not None
     source, column = meant
     if source not in data:
-        return (
-            f"has {{{name}}}, and {source!r} is no data{nearest(source, data) or '; the scenario has none'}"
-        )
+        return no_source(name, data)
     if key in _SHOWN_ELSEWHERE and column in secrets[source]:
         return f"has {{{name}}}, a secret column, in {_SHOWN_ELSEWHERE[key]}; use another column"
     return None

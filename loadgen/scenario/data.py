@@ -1,11 +1,12 @@
 """Data files of a scenario: the settings of each file, and the use of its columns in templates."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from loadgen.config.base import Part
+from loadgen.config.text import nearest
 from loadgen.config.units import problem
 from loadgen.data.readers import Kind
 
@@ -67,6 +68,17 @@ def split(name: str) -> tuple[str, str] | None:
     """Split a template's name such as ``people.id`` into the data's name and the column; return None for a variable."""
     source, dot, column = name.partition(".")
     return (source, column) if dot else None
+
+
+def no_source(name: str, sources: Collection[str]) -> str:
+    """Return why a template cannot use the column ``name``, whose data is none of ``sources``; completes a sentence."""
+    source = name.partition(".")[0]
+    if not sources:
+        return (
+            f"has {{{name}}}: a name with a dot is a column of data, and the scenario has no data; for a choice of a"
+            " few values write {room} and, at the top of the file, variables: {room: {count: 3}}"
+        )
+    return f"has {{{name}}}, and {source!r} is no data{nearest(source, sources)}"
 
 
 def columns_in(names: Iterator[str]) -> dict[str, list[str]]:

@@ -357,6 +357,11 @@ MISTAKES = [
         "7: clients.readers.subscribe has {articel}, which is not a variable; did you mean 'article'?",
     ),
     (
+        edited("{article}/*", "{1..3}/*"),
+        "7: clients.readers.subscribe has {1..3}: a name with a dot is a column of data, and the scenario has no data;"
+        " for a choice of a few values write {room} and, at the top of the file, variables: {room: {count: 3}}",
+    ),
+    (
         edited("{article}/*", "{article/*"),
         "7: clients.readers.subscribe has a '{' without its partner; variables are written '{name}'",
     ),
