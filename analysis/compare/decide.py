@@ -163,7 +163,10 @@ def _difference(
             reason += ", since the runs' own figures are not known better"
     if design.kind is Kind.SINGLE:
         # Blocks of time show only the error within each run, not how much runs differ.
-        verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
+        verdict, reason = (
+            UNKNOWN,
+            f"one run a side: {verdict} by these two, how much runs differ is not known",
+        )
     repeats, minutes, advice = None, None, ""
     if verdict == UNKNOWN:
         repeats, minutes, advice = needed(design, estimate, asked)
