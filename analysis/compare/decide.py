@@ -158,7 +158,7 @@ def _difference(
     elif -asked.min_effect < low and high < asked.min_effect:
         verdict = SAME
     else:
-        reason = f"the interval reaches beyond ±{asked.min_effect:.0%}"
+        reason = f"the interval reaches beyond ±{100 * asked.min_effect:g} %"
         if estimate.most - estimate.least > math.log1p(asked.min_effect):
             reason += ", since the runs' own figures are not known better"
     if design.kind is Kind.SINGLE:

@@ -7,11 +7,12 @@ import pytest
 from matplotlib.figure import Figure
 
 import analysis
-from analysis import plots
 from analysis.plots import style
+from analysis.plots.over_time import generator_health, latency_over_time
+from analysis.plots.spread import fan_out, percentile_curves
 from tests.paths import REPO
 
-PLOTS = [plots.latency_over_time, plots.percentile_curves, plots.fan_out, plots.generator_health]
+PLOTS = [latency_over_time, percentile_curves, fan_out, generator_health]
 
 
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.__name__)
