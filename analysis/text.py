@@ -151,7 +151,7 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     if ledger is not None and ledger["expected"]:
         found = f"{ledger['delivered']:,} of {ledger['expected']:,} expected deliveries arrived"
         if ledger["lost"]:
-            found += f", {ledger['lost']:,} were lost"
+            found += f", {ledger['lost']:,} {'was' if ledger['lost'] == 1 else 'were'} lost"
         if ledger["late"]:
             found += f", {ledger['late']:,} came too late"
         if ledger["duplicates"]:

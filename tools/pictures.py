@@ -41,7 +41,6 @@ def main() -> None:
                 if more is not None:
                     page.screenshot(out / "live-before.png")
                 page.wait(PRESS_START)
-                page.command("Page.navigate", url=f"{url}/?tab=fan-out")
                 page.wait(
                     "document.querySelector('.fan-out-tile[data-name=phase] b')?.innerText === 'measure'"
                 )

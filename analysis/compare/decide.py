@@ -158,12 +158,15 @@ def _difference(
     elif -asked.min_effect < low and high < asked.min_effect:
         verdict = SAME
     else:
-        reason = f"the interval reaches beyond ±{asked.min_effect:.0%}"
+        reason = f"the interval reaches beyond ±{100 * asked.min_effect:g} %"
         if estimate.most - estimate.least > math.log1p(asked.min_effect):
             reason += ", since the runs' own figures are not known better"
     if design.kind is Kind.SINGLE:
         # Blocks of time show only the error within each run, not how much runs differ.
-        verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
+        verdict, reason = (
+            UNKNOWN,
+            f"one run a side: {verdict} by these two, how much runs differ is not known",
+        )
     repeats, minutes, advice = None, None, ""
     if verdict == UNKNOWN:
         repeats, minutes, advice = needed(design, estimate, asked)

@@ -53,9 +53,8 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
     for name, side in (("base", base), ("new", new)):
         for profile in side:
             if profile.verdict != "valid" or profile.status != "complete":
-                lines.append(
-                    f"{name} run {text.clean(profile.run)} is {profile.verdict} ({text.clean(profile.status)})"
-                )
+                status = "" if profile.status == "complete" else f" ({text.clean(profile.status)})"
+                lines.append(f"{name} run {text.clean(profile.run)} is {profile.verdict}{status}")
         vague = sum(
             any(profile.figures.get(metric) is not None and metric not in profile.ends for metric in METRICS)
             for profile in side

@@ -110,7 +110,7 @@ def why(difference: Difference, sides: tuple[str, str] | None) -> str:
     reason = difference.reason.partition(", how much")[0]
     if sides is not None:
         for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
-            reason = reason.replace(f"within it {verdict}", f"within it {side} better")
+            reason = reason.replace(f"{verdict} by these two", f"{side} better by these two")
         for name, side in zip(("base", "new"), sides, strict=True):
             reason = reason.replace(f"{name} has no such figure", f"{side} has no such figure")
     return reason

@@ -1,13 +1,14 @@
 """Shared parts of the plots: the time axis with its phases, units on the axes, counts by second."""
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.loading.run import Ints, Run
 from analysis.plots import style
@@ -20,6 +21,9 @@ Unit = Literal["time", "ms", "count", "above", "percent", "number"]
 #: The label that matplotlib gives to the axes of a colour bar.
 COLORBAR: Final = "<colorbar>"
 TIME: Final = "seconds since the run began"
+#: Heights of the line with the phases' names, and of the line with a legend above it, in points.
+_PHASE_NAMES_PT: Final = 13
+_LEGEND_PT: Final = 16
 _PHASE_TINTS = {"ramp": 0.10, "ready": 0.05, "warmup": 0.12, "measure": 0.0, "drain": 0.08}
 
 
@@ -73,6 +77,21 @@ def shade_phases(axes: Axes, run: Run, origin_ns: int) -> None:
                 fontsize=8,
             )
     axes.set_xlim(low, high)
+
+
+def legend_above(axes: Axes, columns: int, **settings: Any) -> None:
+    """Write the legend on a line of its own between the title and the names of the phases, where no curve is."""
+    above = ScaledTranslation(0, _PHASE_NAMES_PT / 72, axes.figure.dpi_scale_trans)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        bbox_transform=axes.transAxes + above,
+        borderaxespad=0,
+        borderpad=0,
+        ncols=columns,
+        **settings,
+    )
+    axes.set_title(axes.get_title(loc="left"), pad=_PHASE_NAMES_PT + _LEGEND_PT)
 
 
 def label_time(axes: Axes) -> None:

@@ -16,6 +16,7 @@ from analysis.plots.axes import (
     UnitFormatter,
     label_milliseconds,
     label_time,
+    legend_above,
     origin_of,
     shade_phases,
     steps_by_second,
@@ -77,7 +78,8 @@ def latency_over_time(run: Run) -> Figure | None:
     found = latencies(run)
     if found is None or not len(found.seconds):
         return None
-    figure, (axes,) = style.new_figure(1, 3.2)
+    figure, (axes,) = style.new_figure(1, 3.4)
+    axes.set_title("Fan-out latency (arrival − intended), by the second in which an event was due")
     _latency_lines(
         axes,
         run,
@@ -89,7 +91,6 @@ def latency_over_time(run: Run) -> Figure | None:
             (50, style.BLUE, "p50"),
         ),
     )
-    axes.set_title("Fan-out latency (arrival − intended), by the second in which an event was due")
     label_time(axes)
     return figure
 
@@ -103,7 +104,7 @@ def _latency_lines(axes: Axes, run: Run, found: Latencies, lines: Sequence[tuple
         axes.plot(at_s, series[percent], color=colour, label=label, marker=".", markersize=4)
     axes.fill_between(at_s, series[50], series[99], color=style.ORANGE, alpha=0.12, linewidth=0)
     label_milliseconds(axes, series[50], series[lines[0][0]])
-    axes.legend(loc="upper right", ncols=4)
+    legend_above(axes, 4)
     shade_phases(axes, run, origin_ns)
 
 
@@ -169,9 +170,13 @@ def generator_health(run: Run) -> Figure | None:
     top.set_ylim(0, max(100, float(cpu.max()) * 1.05))
     top.set_ylabel("CPU, % of allowed")
     top.set_title("Health of the generator")
-    top.legend(loc="upper right", ncols=3)
+    # Above the axes, on the line of the title: a busy worker's curve is at the top of the axes.
+    top.legend(loc="lower right", bbox_to_anchor=(1, 1.07), ncols=3, borderaxespad=0)
     if drawn:
         bottom.set_yscale("log")
+        # Room for the legend above the curves.
+        least, most = bottom.get_ylim()
+        bottom.set_ylim(least, most * (most / least) ** 0.25)
         bottom.yaxis.set_minor_formatter(NullFormatter())
     bottom.yaxis.set_major_formatter(UnitFormatter("ms"))
     bottom.set_ylabel("worst of a second")

@@ -14,7 +14,7 @@ from analysis.figures.latencies import latencies
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style
-from analysis.plots.axes import UnitFormatter, label_milliseconds, label_time, origin_of
+from analysis.plots.axes import UnitFormatter, label_milliseconds, label_time, legend_above, origin_of
 
 #: The percentile axis begins at the median, above which half of the samples lie.
 _MEDIAN: Final = 0.5
@@ -26,7 +26,7 @@ def percentile_curves(run: Run) -> Figure | None:
     if found is None or found.headline.curve is None:
         return None
     count = found.headline.figures["count"]
-    figure, (axes,) = style.new_figure(1, 3.4)
+    figure, (axes,) = style.new_figure(1, 3.6)
     lowest, highest = [], []
     for distribution, label, colour, dash in (
         (found.headline, "fan-out (arrival − intended)", style.BLUE, "-"),
@@ -53,7 +53,7 @@ def percentile_curves(run: Run) -> Figure | None:
     label_milliseconds(axes, np.array(lowest), np.array(highest))
     axes.set_xlabel("percentile")
     axes.set_title(f"Percentile curve of {count:,} deliveries, from the median up")
-    axes.legend(loc="upper left")
+    legend_above(axes, 3)
     return figure
 
 
@@ -101,7 +101,7 @@ def fan_out(run: Run) -> Figure | None:
     label_milliseconds(axes, np.array(lowest) / 1e6, np.array(highest) / 1e6)
     sample = "" if len(shown) == count else f" ({len(shown):,} of {count:,} events shown)"
     axes.set_title(f"Fan-out of each event: first, median and last subscriber{sample}")
-    axes.legend(loc="upper right", ncols=3, markerscale=1.5)
+    legend_above(axes, 3, markerscale=1.5)
     label_time(axes)
     return figure
 

@@ -46,11 +46,12 @@ def notes(summary: dict[str, Any]) -> list[str]:
         for message, number in list(errors.items())[:3]:
             lines.append(f"{source}: {text.clean(message)} ({number:,}×)")
     for name, meaning in (
-        ("foreign", "events that were not this run's"),
-        ("unknown_subscription", "events for subscriptions that no client has made"),
+        ("foreign", "of other runs"),
+        ("unknown_subscription", "for subscriptions that no client has made"),
     ):
         if workers[name]:
-            lines.append(f"received {workers[name]:,} {meaning}")
+            events = "event" if workers[name] == 1 else "events"
+            lines.append(f"received {workers[name]:,} {events} {meaning}")
     if workers["undecodable"]:
         lines.append(_undecodable(workers))
     appsync = summary["target"]["protocol"] == "appsync-events"

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from markupsafe import Markup
@@ -57,7 +59,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True, scripts: bo
         kind=kind,
         sentence=sentence,
         notes=notes(summary),
-        gates=[_gate(result) for result in summary["gates"]],
+        gates=_gates(summary["gates"]),
         latencies=latency_table(summary) if summary["ledger"] is not None else [],
         step_columns=STEP_COLUMNS,
         steps=step_rows(summary),
@@ -133,6 +135,15 @@ def _theirs(summary: dict[str, Any]) -> dict[str, Any] | None:
         "rows": [{**row, "cells": cloudwatch.cells(row)} for row in found["rows"]],
         "latency": cloudwatch.latency(summary),
     }
+
+
+def _gates(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the gates; successive gates with the same remark, as in an invalid run, show it once."""
+    found = []
+    for _, alike in groupby(map(_gate, results), key=itemgetter("remark")):
+        first, *others = alike
+        found += [first | {"rows": 1 + len(others)}, *({**other, "rows": 0} for other in others)]
+    return found
 
 
 def _gate(result: dict[str, Any]) -> dict[str, Any]:

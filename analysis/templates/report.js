@@ -169,7 +169,9 @@
     if (panel.x.unit === "above") {
       const ticks = [0.5];
       for (let above = 0.1; above >= panel.x.end * 0.999; above /= 10) ticks.push(Number(above.toPrecision(3)));
-      const spread = new Bokeh.FixedTicker({ticks, minor_ticks: []});
+      // A phone has room for every other label: 50 %, 99 %, 99.99 %.
+      const shown = innerWidth < 500 ? ticks.filter((_, place) => place % 2 === 0) : ticks;
+      const spread = new Bokeh.FixedTicker({ticks: shown, minor_ticks: []});
       plot.xaxis.ticker = spread;
       plot.xgrid.ticker = spread;
     }
@@ -202,7 +204,14 @@
       return {series, renderers, on: true};
     });
     // Names of phases; Bokeh would read `$$` as mathematics.
-    for (const {text, x: at} of panel.names)
+    const pixels = (Math.min(innerWidth, 1000) - 150) / (panel.x.end - panel.x.begin);
+    const hasRoom = (text) => {
+      const phase = data.phases.find(({name}) => name === text);
+      if (!phase) return true;
+      const seen = Math.min(phase.end ?? panel.x.end, panel.x.end) - Math.max(phase.begin, panel.x.begin);
+      return seen * pixels > 6 * text.length;
+    };
+    for (const {text, x: at} of panel.names.filter(({text}) => hasRoom(text)))
       plot.add_layout(new Bokeh.Label({
         text: text.replaceAll("$", ""), x: at, y: top, text_align: "center", text_baseline: "top",
         text_color: INK, text_font_size: "11px", level: "underlay",

@@ -2,10 +2,12 @@
 
 It runs in the build stage (Dockerfile). `python rootfs.py slim` removes from the packages what no process of loadgen
 opens: debug symbols, tests, headers, and parts of pyarrow and botocore for services that loadgen does not call.
+`python rootfs.py compile` writes the bytecode of loadgen and of its extras.
 `python rootfs.py assemble FOLDER` copies the interpreter, the standard library, the shared libraries that a binary
 names (by `ldd`), certificates, time zones, a shell and the packages.
 """
 
+import compileall
 import os
 import re
 import shutil
@@ -65,6 +67,8 @@ _AWS_SERVICES = (
     "sso-oidc",
     "sts",
 )
+#: Packages to compile entirely: loadgen and its extras. A short run loads only parts of them.
+_COMPILED = ("analysis", "loadgen", "boto3", "botocore", "opentelemetry", "s3transfer")
 _NEEDED = re.compile(r"(?:=> )?(?P<path>/\S+) \(0x[0-9a-f]+\)")
 #: Files and folders to copy from the base image, if they exist.
 _SYSTEM = (
@@ -126,6 +130,14 @@ def slim() -> None:
     for path in (*VENV.rglob("*.so"), *VENV.rglob("*.so.*")):
         if not path.is_symlink():
             strip(path)
+
+
+def compile_packages() -> None:
+    """Write the bytecode of all modules of loadgen and of its installed extras."""
+    (packages,) = VENV.glob("lib/python*/site-packages")
+    for name in _COMPILED:
+        if (packages / name).is_dir() and not compileall.compile_dir(packages / name, quiet=1):
+            sys.exit(f"{name} cannot be compiled")
 
 
 def strip(library: Path) -> None:
@@ -196,5 +208,7 @@ def copy(path: Path, root: Path, leave: tuple[str, ...] = ()) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "slim":
         slim()
+    elif sys.argv[1] == "compile":
+        compile_packages()
     else:
         assemble(Path(sys.argv[2]))

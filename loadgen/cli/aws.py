@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadgen.aws.stack import Event, Stack
 
 commands = Application(
-    help="Manage your own Event API on AWS (needs boto3).",
+    help="Manage your own Event API on AWS (needs the extra `aws`).",
     no_args_is_help=True,
 )
 app.add_typer(commands, name="aws")

@@ -34,6 +34,8 @@ _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _EXTRA: Final = re.compile(r"  \[([^\[\]]*)\]$")
 _LIMITS: Final = re.compile(rf"(?:(?P<low>{_NUMBER})<=)?x(?P<side>[<>]=)(?P<limit>{_NUMBER})")
 _DEFAULT: Final = re.compile(rf"default: (?P<number>{_NUMBER})(?=;|$)")
+#: A default that is given as text, which Typer puts in parentheses.
+_TEXT_DEFAULT: Final = re.compile(r"^default: \((.*)\)$")
 #: The one limit that the help does not print: users expect that a number is at least 0.
 _NONNEGATIVE: Final = "at least 0"
 #: Characters put in place of hyphens and of spaces in code while text is broken into lines, so that no line is broken
@@ -183,7 +185,7 @@ def _extra(found: re.Match[str]) -> str:
     """Return an option's default and limits in readable form, such as `[default: 24; 0.01 to 24]`."""
     parts = [
         _LIMITS.sub(_limits, _DEFAULT.sub(lambda default: f"default: {_short(default['number'])}", part))
-        for part in found[1].split("; ")
+        for part in (_TEXT_DEFAULT.sub(r"default: \1", each) for each in found[1].split("; "))
     ]
     said = [part.replace(" ", _SPACE) for part in parts if part != _NONNEGATIVE]
     return f"  [{'; '.join(said)}]" if said else ""

@@ -126,13 +126,16 @@ def _row(cells: list[str]) -> str:
 
 
 def _explain(each: "Portrait", console: Console) -> None:
+    from analysis.text import printable
+
     scenario = each.scenario
     console.print(Text(scenario.name, "bold"))
     console.print(Padding(Text(_plain(str(each.path)), "dim"), (0, 0, 0, 2), expand=False))
     console.print(_indented(scenario.description))
     for paragraph in each.comments:
         console.print()
-        console.print(_indented(paragraph))
+        for line in paragraph.split("\n"):
+            console.print(_indented(str(printable(line)), keep=True))
     _head(console, "clients")
     for line in _groups(each):
         console.print(_indented(line))

@@ -17,7 +17,7 @@ class Coming:
     #: URL of the target, without secrets.
     target: str
     rows: tuple[tuple[str, str], ...]
-    """Pairs of a label and its text, in the order in which to show them."""
+    """Pairs of a label and its text, in the order in which to show them; each gate is a line of its text."""
 
     @classmethod
     def of(cls, run: ResolvedRun, target: str) -> "Coming":
@@ -40,7 +40,13 @@ class Coming:
         ]
         if rate and not run.journeys:
             rows.append(("Events", f"{rate:,.6g}/s"))
-        rows.append(("Phases", ", ".join(f"{name} {ns / _S:,.6g} s" for name, ns in times if ns)))
+        rows.append(("Phases", ", ".join(f"{name} {_seconds(ns)}" for name, ns in times if ns)))
         if run.gates:
-            rows.append(("Gates", "; ".join(clean(each.check) for each in run.gates)))
+            rows.append(("Gates", "\n".join(clean(each.check) for each in run.gates)))
         return cls(clean(target), tuple(rows))
+
+
+def _seconds(ns: int) -> str:
+    """Return a phase's length with at most one decimal, or three if it is shorter than a second."""
+    seconds = ns / _S
+    return f"{round(seconds, 1 if seconds >= 1 else 3):,.15g} s"

@@ -37,7 +37,7 @@ class Portrait:
     command: str
     """The shell command that runs the scenario."""
     comments: tuple[str, ...]
-    """The file's comments that begin at the start of a line, as paragraphs, each joined to one line."""
+    """The file's comments that begin at the start of a line, as paragraphs; only indented lines are not joined."""
     run: ResolvedRun
     loads: tuple[GroupLoad, ...]
     events: Rate
@@ -136,7 +136,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
 
 
 def _comments(text: str) -> list[str]:
-    """Return the paragraphs of comments that begin at the start of a line."""
+    """Return the paragraphs of comments that begin at the start of a line; indented lines stay lines of their own."""
     paragraphs: list[list[str]] = []
     inside = False
     for line in text.splitlines():
@@ -145,9 +145,10 @@ def _comments(text: str) -> list[str]:
         if comment and words:
             if not inside:
                 paragraphs.append([])
-            paragraphs[-1].append(words)
+            indented = line.lstrip("#").startswith("  ")
+            paragraphs[-1].append(f"\n{words}" if indented and paragraphs[-1] else words)
         inside = comment and bool(words)
-    return [" ".join(lines) for lines in paragraphs]
+    return [" ".join(lines).replace(" \n", "\n") for lines in paragraphs]
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:

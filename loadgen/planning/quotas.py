@@ -96,7 +96,7 @@ def _uses(run: ResolvedRun, loads: Sequence[GroupLoad], prices: Prices) -> list[
     return [
         Use("inbound_events_per_s", "events published", "/s", peak(inbound), quotas.inbound_events_per_s,
             by_rate=True, by_clients=inbound),
-        Use("outbound_messages_per_s", "messages delivered (5 KB units)", "/s",
+        Use("outbound_messages_per_s", "messages delivered (of 5 KB)", "/s",
             None if outbound is None else peak(outbound), quotas.outbound_messages_per_s,
             by_rate=True, by_clients=outbound or ()),
         Use("request_tokens_per_s", "request tokens of the account", "/s", peak(requests) * tokens,

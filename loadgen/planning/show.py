@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,8 @@ from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
 
 #: Share of a quota from which its row in the table is yellow, and share above which the row is red.
 _NEAR, _OVER = 0.7, 1.0
+#: Spaces between two columns of a table.
+_GAP = 2
 _OPERATIONS = ("", "the run", "$", "an hour", "$", f"a month ({HOURS_A_MONTH} h)", "$")
 _FLEET = ("on several machines", "takes", "follows from")
 _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
@@ -30,15 +33,19 @@ def print_estimate(estimate: Estimate, console: Console) -> None:
         console.print()
         _print_machine(estimate, console)
         return
-    table = _table(_OPERATIONS)
-    for row in wording.operations(estimate):
-        table.add_row(*row)
-    table.add_section()
-    table.add_row(*(Text(cell, "bold") for cell in wording.totals(estimate)))
-    console.print(table)
-    console.print()
-    table = _table(_QUOTAS)
-    for use, row in zip(estimate.uses, wording.quotas(estimate), strict=True):
+    operations, totals = wording.operations(estimate), wording.totals(estimate)
+    for places in _fitting(_OPERATIONS, [*operations, totals], console.width):
+        table = _table([_OPERATIONS[place] for place in places])
+        for row in operations:
+            table.add_row(*(row[place] for place in places))
+        table.add_section()
+        table.add_row(*(Text(totals[place], "bold") for place in places))
+        console.print(table)
+        console.print()
+    quotas = wording.quotas(estimate)
+    narrow = _total(_QUOTAS, quotas) > console.width
+    table = _table(_QUOTAS, gap=1 if narrow else _GAP)
+    for use, row in zip(estimate.uses, quotas, strict=True):
         share = use.share or 0.0
         style = "bold red" if share > _OVER else "yellow" if share >= _NEAR and use.unit == "/s" else ""
         table.add_row(*(Text(cell, style) for cell in row))
@@ -86,8 +93,33 @@ def markdown(estimate: Estimate) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(columns: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Divide a table that is wider than ``width``: return the columns of each part.
+
+    Each part begins with the first column. The other columns stay together in pairs, a number and its cost.
+    """
+    parts = [[0]]
+    for place in range(1, len(columns), 2):
+        pair = [place, place + 1]
+        together = [*parts[-1], *pair]
+        wide = _total(
+            [columns[each] for each in together], [[row[each] for each in together] for row in rows]
+        )
+        if wide > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1] += pair
+    return parts
+
+
+def _total(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the width of a table in which no cell is wrapped."""
+    return sum(max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)) + _GAP * (
+        len(columns) - 1
+    )
+
+
+def _table(columns: Sequence[str], gap: int = _GAP) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for number, column in enumerate(columns):
         # A cell that is too wide is wrapped, never cut.
         left = number == 0 or column == "certainty"

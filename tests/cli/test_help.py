@@ -65,6 +65,12 @@ def test_a_limit_is_told_in_words() -> None:
     assert "With --worker: host of the master. [default: 127.0.0.1]" in run
 
 
+def test_a_default_has_no_parentheses() -> None:
+    for path, _, page in _pages(120):
+        assert "default: (" not in page, path
+    assert "default: api-key:LOADGEN_API_KEY]" in _page("loadgen probe")
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_name_with_hyphens_and_a_short_command_stay_on_one_line(width: int) -> None:
     for path, command, page in _pages(width):

@@ -88,6 +88,12 @@ def test_comments_are_told_by_paragraphs_and_the_first_question_leads(tmp_path: 
     assert each.question == "Is it so, or not?"
 
 
+def test_commands_in_comments_stay_on_lines_of_their_own(tmp_path: Path) -> None:
+    comments = "# Try:\n#   loadgen run x.yaml    here\n#   loadgen plan x.yaml   its cost\n"
+    each = told(tmp_path / "x.yaml", comments + GOOD)
+    assert each.comments == ("Try:\nloadgen run x.yaml    here\nloadgen plan x.yaml   its cost",)
+
+
 def test_what_a_file_says_cannot_reach_the_terminal(tmp_path: Path) -> None:
     text = GOOD + 'description: "a \\e[31mred [bold]word[/bold]"\n# \x1b]0;title\x07 ?\n'.replace("\x07", "")
     path = tmp_path / "x.yaml"

@@ -1,6 +1,8 @@
 """Test estimated operations, cost and quotas against simulated draws and figures computed by hand."""
 
+import io
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from analysis import pricing
-from loadgen.planning import calibration, guard, returns
+from loadgen.planning import calibration, guard, returns, wording
 from loadgen.planning.budget import Budget
 from loadgen.planning.estimate import Estimate, estimate
 from loadgen.planning.fanout import audience, due_by_client, group_loads
@@ -222,6 +224,19 @@ def test_every_scenario_of_the_catalogue_fits_a_hundred_columns() -> None:
         assert json.loads(json.dumps(found.to_dict()))["scenario"] == entry.name
         # Characters that mean something in Markdown are escaped. A hyphen is one of them, as it can begin a list item.
         assert markdown(found).startswith(f"### {entry.name}".replace("-", "\\-"))
+
+
+def test_no_name_of_a_row_is_wrapped_at_eighty_columns() -> None:
+    found = estimate(run_of("comments")[0], load_prices())
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_estimate(found, console)
+    said = console.export_text()
+    names = [row[0] for row in (*wording.operations(found), wording.totals(found), *wording.quotas(found))]
+    assert len(names) > 20
+    assert [name for name in names if f"\n{name} " not in said] == []
+    # All figures of the operations are there, those of a month in a table of their own.
+    for row in wording.operations(found):
+        assert set(row) <= {cell.strip() for cell in re.split(r"  +|\n", said)} | {""}
 
 
 # The price file.

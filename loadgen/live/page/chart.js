@@ -80,6 +80,7 @@ export class Chart {
     });
     this.width = WIDTH;
     this.points = [];
+    this.over = false;
     this.svg = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
     // Scaling the picture would scale its text too.
     new ResizeObserver(([entry]) => {
@@ -103,8 +104,10 @@ export class Chart {
     });
   }
 
-  draw(points) {
+  /** Draw the points; `over`: no more points will come. */
+  draw(points, over = this.over) {
     this.points = points;
+    this.over = over;
     this.svg.replaceChildren();
     const lines = this.series.map((one) => points.map((point) => [point.at_s, one.of(point)]));
     const known = lines.flat().map(([, value]) => value).filter((value) => value !== null && (!this.log || value > 0));
@@ -128,10 +131,14 @@ export class Chart {
       if (dash) attributes["stroke-dasharray"] = "5 4";
       svg("path", attributes, this.svg);
     });
+    if (!known.length) {
+      const middle = { x: (EDGE.left + this.width - EDGE.right) / 2, y: (EDGE.top + bottom) / 2, "text-anchor": "middle" };
+      svg("text", { ...middle, class: "empty" }, this.svg).textContent = this.over ? "not known in this run" : "no values yet";
+    }
     this.mark(points, x);
   }
 
-  /** Write the values of the point under the pointer, or of the newest point. */
+  /** Write the values of the point under the pointer, or of the newest point while the run goes on. */
   mark(points, x) {
     let chosen = points.length - 1;
     if (this.hover !== null && points.length) {
@@ -142,7 +149,9 @@ export class Chart {
     }
     this.series.forEach((one, place) => {
       const value = chosen < 0 ? null : one.of(points[chosen]);
-      this.values[place].textContent = value === null ? "–" : this.format(value);
+      // After the run the newest point says only that everything has stopped.
+      const silent = this.over && this.hover === null;
+      this.values[place].textContent = silent ? "" : value === null ? "–" : this.format(value);
     });
   }
 

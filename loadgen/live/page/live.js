@@ -244,7 +244,7 @@ export function mount(element) {
     if (shown !== state.shown) end.replaceChildren(...result(data));
     state.shown = shown;
     numbers.replaceChildren(...tiles(data));
-    for (const chart of all) chart.draw(drawn);
+    for (const chart of all) chart.draw(drawn, Boolean(data.outcome));
     rest.replaceChildren(
       ...list("Why", ((data.outcome && data.outcome.verdict) || data.verdict).reasons),
       ...gates(data),

@@ -68,8 +68,22 @@ function describe() {
 }
 
 function look() {
+  select();
   update();
   describe();
+}
+
+// Show the Fan-out tab once the first run begins: Locust would show its statistics of requests.
+let starting = false;
+document.addEventListener("submit", (event) => {
+  starting = event.target === startForm() && !container();
+}, true);
+
+function select() {
+  const tab = [...root.querySelectorAll("main [role=tab]")].find((each) => each.textContent.toLowerCase() === KEY);
+  if (!starting || !tab) return;
+  starting = false;
+  tab.click();
 }
 
 // React announces no changes, so observe the DOM; most changes are inside the panel and return at the first check.

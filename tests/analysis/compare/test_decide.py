@@ -47,7 +47,7 @@ def test_a_noisy_comparison_cannot_tell_and_says_how_many_runs_would() -> None:
     said = {each.metric: each for each in compare(base, new)}
     assert said["delivery.latency.p99"].verdict == UNKNOWN
     assert (said["delivery.latency.p99"].repeats or 0) > 50
-    assert "beyond ±5%" in said["delivery.latency.p99"].reason
+    assert "beyond ±5 %" in said["delivery.latency.p99"].reason
 
 
 def test_one_run_a_side_never_decides() -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import analysis
 from analysis.report.notes import notes
 from analysis.report.outputs import markdown
+from analysis.report.page import render
 from analysis.report.terminal import print_summary
 from analysis.verdict.findings import SUBJECTS, explained
 from tests.paths import REPO
@@ -54,3 +56,6 @@ def test_gates_of_an_invalid_run_share_one_remark() -> None:
         lines.index(reason) == next(place for place, line in enumerate(lines) if "publish.errors" in line) + 1
     )
     assert lines.count("the measurement is too short") == 1
+    page = render(analysis.load(REPO / "results/sample"), summary("schedule") | {"gates": gates}, drawn=False)
+    assert page.count(f'<td class="why" rowspan="2">{reason}</td>') == page.count(f">{reason}<") == 1
+    assert page.count('<td class="why">the measurement is too short</td>') == 1

@@ -209,6 +209,11 @@ def test_after_a_run_the_tab_says_the_verdict_and_links_the_report(
             SUMMARY["verdict"]["kind"],
             "final verdict",
         ]
+        # The legends have no values of the last second, when everything has stopped.
+        legends = (
+            "[...document.querySelectorAll('.fan-out-chart figcaption b')].map(value => value.innerText)"
+        )
+        assert set(page.run(legends)) == {""}
         lost = SUMMARY["ledger"]["lost"]
         assert page.text(".fan-out-tile[data-name=loss] small") == f"{lost:,} lost, by the ledger"
         header, *gates = page.text(".fan-out-gates").split("\n")
