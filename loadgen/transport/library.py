@@ -105,7 +105,7 @@ class Library:
         """
         self._on_other = on_other
         return TextFrames(
-            self._on_text if self.opcode is _BINARY else self._only_utf8(),
+            self._on_text if self.opcode is _BINARY else self._take_text,
             self._step,
             self.max_message_bytes,
             binary=self.opcode is _BINARY,
@@ -209,17 +209,12 @@ class Library:
         self._on_other()
         return True
 
-    def _only_utf8(self) -> OnText:
-        """Return a callback for text messages that passes on valid UTF-8 and reports a violation for anything else."""
-        on_text, demand = self._on_text, self._demand_utf8
-
-        def take(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-            if message.isascii() or demand(message):
-                on_text(message, arrival_ns, read_ns)
-            else:
-                self._on_other()
-
-        return take
+    def _take_text(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        """Pass on a text message if it is valid UTF-8, else report a violation."""
+        if message.isascii() or self._demand_utf8(message):
+            self._on_text(message, arrival_ns, read_ns)
+        else:
+            self._on_other()
 
     def _demand_utf8(self, message: bytes | bytearray | memoryview) -> bool:
         """Return True if a text message is UTF-8, as RFC 6455, 8.1, requires; else note the violation."""

@@ -5,6 +5,7 @@ An exception of a hook is caught here and counted by hook and line. It makes the
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final, Protocol, TypeVar
 
 import gevent
@@ -49,6 +50,13 @@ class HookError(Exception):
     """A hook (a method of the user's own code) raised an exception. It is already counted as a failure."""
 
 
+@cache
+def _empty_hooks(base: type) -> tuple[object, object, object]:
+    """Return the functions payload, on_delivery and on_start of a base class; on_start is None if it has none."""
+    defined = vars(base)
+    return defined["payload"], defined["on_delivery"], defined.get("on_start")
+
+
 class UserCode:
     """Calls the hooks of one user."""
 
@@ -56,8 +64,7 @@ class UserCode:
         """Wrap the hooks of ``user``; ``base`` is the class whose hooks do nothing."""
         self._user = user
         self._run = run
-        self._no_payload, self._no_on_delivery = vars(base)["payload"], vars(base)["on_delivery"]
-        self._no_on_start = vars(base).get("on_start")
+        self._no_payload, self._no_on_delivery, self._no_on_start = _empty_hooks(base)
 
     def start(self) -> None:
         """Call on_start(). Report a call that takes long, because the client connects only after on_start() returns."""

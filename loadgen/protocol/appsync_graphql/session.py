@@ -11,6 +11,7 @@ from loadgen.protocol.appsync.realtime import (
     ACTIVE,
     ASKED,
     LEAVING,
+    Message,
     OnMessage,
     RealtimeSession,
     unreadable_kind,
@@ -105,7 +106,7 @@ class GraphqlSession(RealtimeSession):
         # In the hot path, use a closure: its variables are faster to read than attributes of a method's object.
         (decode, take), on_event, on_other = self._service.quick, self._handler.on_event, self._on_other
 
-        def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        def receive(message: Message, arrival_ns: int, read_ns: int) -> None:
             try:
                 subscription_id, event = take(decode(message))
             except messages.UNREADABLE:

@@ -60,6 +60,15 @@ if __name__ == "__main__":
     stamps = [stamp[2:] for event in events for stamp in event.values() if isinstance(stamp, list)]
     print(json.dumps({"sent": sent.frames, "stamps": stamps, "began_ns": sent.began_ns, "ended_ns": sent.ended_ns}))
 """
+SETTINGS = """
+import importlib, json, sys
+from gevent import config, monkey
+
+if __name__ == "__main__":
+    monkey.patch_all()
+    importlib.import_module(sys.argv[1])
+    print(json.dumps({"greenlets keep their spawners": config.track_greenlet_tree, "pandas": "pandas" in sys.modules}))
+"""
 SCALE = """
 import json, sys
 from argparse import Namespace
@@ -119,6 +128,12 @@ def test_our_users_connect_and_resume_sessions_where_that_is_measured(word: str,
     figures = figures_of(CONNECT, word, tmp_path)
     assert figures["cpu_s"] > 0
     assert (figures["resumed"] > 0) == (word == "resumed")
+
+
+def test_our_worker_has_the_settings_of_a_run_which_change_what_a_connect_costs(tmp_path: Path) -> None:
+    of_benchmark = figures_of(SETTINGS, "our_worker", tmp_path)
+    assert of_benchmark == figures_of(SETTINGS, "loadgen.run.locust.install", tmp_path)
+    assert of_benchmark == {"greenlets keep their spawners": False, "pandas": False}
 
 
 def test_the_saturating_sender_in_c_sends_frames_like_the_other_each_with_its_own_stamp(
