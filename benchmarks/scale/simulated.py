@@ -19,8 +19,8 @@ import msgspec
 import zmq
 from locust.rpc.protocol import Message as LocustMessage
 
+from analysis.record.schemas import spool_name
 from loadgen.measure.clock import boot_id, now_ns, read_both
-from loadgen.measure.spool import spool_name
 from loadgen.run import master_messages, messages, registration
 from loadgen.run.join import WorkerKey
 from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, SpoolWritten

@@ -9,32 +9,32 @@ import platform
 import shutil
 import socket
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from analysis.record import files
-from analysis.record.schemas import SCHEMAS
+from analysis.record import files, home, making, parts
+from analysis.record.home import AwayError
+from analysis.record.places import Place
+from analysis.record.schemas import TABLES, spool_name
+from analysis.record.storage import Storage, StorageError
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
-from loadgen.measure.spool import MARKER, read_batches, spool_name
+from loadgen.measure.spool import MARKER
+from loadgen.run.gathering import Gathered, GatheredParts
 from loadgen.run.placement import Placement
 from loadgen.version import VERSION
 
 FORMAT = 3
-#: Tables with one row for each life of a subscription or connection, and the columns that identify a life. The spool
-#: has several rows for a life, of which the table keeps the last. A reconnect begins a new life.
-_LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
+#: File that a master writes into the run's folder in a storage before the run, which shows that it can be written.
+BEGUN = "run.json"
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
     "locust",
@@ -79,6 +79,8 @@ class Manifest:
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)
+    #: Where workers stored their rows, and what lies there: `analysis.record.parts.Parts`.
+    parts: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
     #: Number of processes in the master's container that the kernel killed for lack of memory, or None if unknown.
@@ -102,6 +104,8 @@ class RunFolder:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        #: True if all rows of this record, which is complete, are in the storage too.
+        self._all_stored = False
 
     @classmethod
     def create(
@@ -191,36 +195,90 @@ class RunFolder:
                 f" `loadgen report {self.path}`; what was recorded is in its spool folder",
                 ExitCode.INCONCLUSIVE,
             ) from None
+        except StorageError as error:
+            assert self.manifest.parts is not None
+            uri = self.manifest.parts["uri"]
+            raise RunError(
+                f"the record could not be completed: the workers' rows in {uri}/{self.manifest.parts['run']} cannot be"
+                f" read ({error}): once they can, run `loadgen report {self.path} --parts-from {uri}`",
+                ExitCode.INCONCLUSIVE,
+            ) from None
+        except AwayError as error:
+            raise RunError(str(error), ExitCode.USAGE) from None
 
     def _complete(self) -> None:
-        here: Counter[str] = Counter()
-        for table, schema in SCHEMAS.items():
-            if table == "histograms":
-                continue
-            batches = _batches(self.spool, table, here)
-            if table in _LIVES:
-                batches = _last_of_each_life(batches, _LIVES[table])
-            _write_parquet(self.path / f"{table}.parquet", schema, batches)
-        self._write_histograms(here)
-        self._check_rows(here)
+        gathered = self._gathered()
+        making.write_tables(self.path, gathered.batches)
+        self._write_histograms(gathered)
+        self._check_rows(gathered)
+        if isinstance(gathered, GatheredParts) and self.manifest.parts is not None:
+            self.manifest.parts["streams"] = msgspec.to_builtins(gathered.streams())
+            self._all_stored = gathered.all_stored
         self.save()
         shutil.rmtree(self.spool, ignore_errors=True)
 
-    def _check_rows(self, here: Mapping[str, int]) -> None:
+    def _gathered(self) -> Gathered:
+        if self.manifest.parts is None:
+            return Gathered(self.spool, self.manifest.workers)
+        try:
+            found = parts.parts_of(vars(self.manifest))
+        except ValueError as error:
+            raise AwayError(f"{self.path}: manifest.json: parts: {error}") from None
+        assert found is not None
+        storage = home.storage_of(self.path, found)
+        return GatheredParts(self.spool, self.manifest.workers, storage, found.run)
+
+    def store_rows_in(self, place: Place) -> None:
+        """Note that the workers of this run, which is about to begin, store their rows in a place.
+
+        Raises:
+            RunError: the place cannot be written; exit code 3.
+        """
+        run = parts.run_name(self.manifest.run, self.manifest.token)
+        told = {"run": self.manifest.run, "created_ns": self.manifest.created_ns}
+        try:
+            Storage(place).write((run,), BEGUN, json.dumps(told).encode() + b"\n")
+        except StorageError as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise RunError(
+                f"--spool-to: {place.uri} cannot be written: {error}", ExitCode.INCONCLUSIVE
+            ) from None
+        self.manifest.parts = msgspec.to_builtins(parts.Parts(uri=place.uri, run=run))
+
+    def leave_rows_in_storage(self) -> None:
+        """Remove the tables of a complete record if all their rows are in the storage; raises OSError if it fails."""
+        if self.manifest.parts is None or not self._all_stored:
+            return
+        self.manifest.parts["away"] = True
+        self.save()
+        for table in TABLES:
+            (self.path / f"{table}.parquet").unlink(missing_ok=True)
+
+    def rows_are_here(self) -> None:
+        """Note that the record's tables are in its folder; raises OSError if that fails."""
+        if self.manifest.parts is not None:
+            self.manifest.parts["away"] = False
+            self.save()
+
+    def _check_rows(self, gathered: Gathered) -> None:
         """Compare the rows found with those that each worker reported; if some are missing, the run has not passed."""
         for entry in self.manifest.workers:
-            for table, written in entry.get("rows", {}).items():
-                found = here.get(spool_name(table, entry["worker"]), 0)
-                if entry["finished"] and found != written and self.manifest.exit_code == ExitCode.PASSED:
-                    self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
-                    self.manifest.reason = (
-                        f"the record of worker {entry['worker']} is not whole:"
-                        f" {found:,} of {written:,} rows of {table}"
-                    )
+            if not entry["finished"] or self.manifest.exit_code != ExitCode.PASSED:
+                continue
+            unlike = None
+            if isinstance(gathered, GatheredParts):
+                unlike = gathered.unlike(entry["worker"], entry.get("stored") or {})
+            if unlike is not None and self.manifest.parts is not None:
+                unlike = f"{unlike} in {self.manifest.parts['uri']}/{self.manifest.parts['run']}"
+            whole = _rows_missing(entry, gathered.rows)
+            if unlike is not None or whole is not None:
+                said = "; ".join(each for each in (unlike, whole) if each is not None)
+                self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
+                self.manifest.reason = f"the record of worker {entry['worker']} is not whole: {said}"
 
-    def _write_histograms(self, here: Counter[str]) -> None:
+    def _write_histograms(self, gathered: Gathered) -> None:
         rows: list[dict[str, Any]] = []
-        for batch in _batches(self.spool, "histograms", here):
+        for batch in gathered.batches("histograms"):
             rows.extend(batch.to_pylist())
         rows.sort(key=lambda row: (row["start_ns"], row["tag"]))
         comment = f"run {self.manifest.run}; values in ns"
@@ -261,56 +319,13 @@ def _is_ours(pid: int) -> bool:
     return any("locust" in argument or "loadgen" in argument for argument in arguments)
 
 
-def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordBatch]:
-    """Yield a table's batches from the spool, and add the number of rows of each file to ``here``."""
-    for path in sorted(spool.glob(f"{table}-*.arrows")):
-        for batch in read_batches(path):
-            here[path.name] += batch.num_rows
-            yield batch
-
-
-def _last_of_each_life(
-    batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the last row of each life (see `_LIVES`): workers write a row when a life begins and when it ends."""
-    kept = [batch for batch in batches if batch.num_rows]
-    if not kept:
-        return
-    table = pa.Table.from_batches(kept)
-    columns = np.stack([table[name].to_numpy() for name in numbers])
-    # The sort is stable, so a life's rows stay in writing order. Arrow has grouping functions for this, but merely
-    # loading them would take as long as the sort.
-    order = np.lexsort(columns)
-    last = np.append(np.any(np.diff(columns[:, order]), axis=0), True)
-    yield from table.take(pa.array(np.sort(order[last]))).to_batches()
-
-
-def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    """Write batches to one file atomically.
-
-    Row groups have about a million rows: enough to compress well, few enough to read one by one.
-    """
-    with files.replacing(path) as temporary:
-        _copy(temporary, schema, batches)
-
-
-def _copy(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    pending: list[pa.RecordBatch] = []
-    rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-
-        def flush() -> None:
-            if pending:
-                writer.write_table(pa.Table.from_batches(pending).cast(schema))
-                pending.clear()
-
-        for batch in batches:
-            pending.append(batch)
-            rows += len(batch)
-            if rows >= 1_000_000:
-                flush()
-                rows = 0
-        flush()
+def _rows_missing(entry: Mapping[str, Any], here: Mapping[str, int]) -> str | None:
+    """Return which rows of a worker are missing, or None; ``here`` counts the rows of each stream."""
+    for table, written in entry.get("rows", {}).items():
+        found = here.get(spool_name(table, entry["worker"]), 0)
+        if found != written:
+            return f"{found:,} of {written:,} rows of {table}"
+    return None
 
 
 def _versions() -> dict[str, str]:

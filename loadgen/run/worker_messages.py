@@ -10,11 +10,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from analysis.record.schemas import SCHEMAS
+from analysis.record.schemas import SCHEMAS, spool_name
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
 from loadgen.measure.running import BOUNDS_NS
-from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 from loadgen.run.messages import MOST_TEXT, Codec, Count, Message, Name, Ns, Text, Versioned, Whole
 
