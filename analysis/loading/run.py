@@ -264,8 +264,9 @@ class Run:
 def load(path: str | Path, parts_from: Sequence[str] = ()) -> Run:
     """Open a run folder.
 
-    If the run's workers stored its rows elsewhere, the rows are copied to a temporary folder for as long as the returned
-    object exists. They are read only from places in ``parts_from`` or in the environment variable `LOADGEN_PARTS_FROM`.
+    If the run's workers stored its rows elsewhere, they are copied to a temporary folder, which goes with the last
+    reference to the returned object. They are read only from places in ``parts_from`` or the environment variable
+    `LOADGEN_PARTS_FROM`.
 
     Raises:
         ReadError: the folder is not a run, a file in it is damaged, this version does not read its format, or its rows

@@ -30,6 +30,7 @@ PIECE_BYTES: Final = 8 << 20
 #: A run's folder within a place: no separator, and no dot at the beginning.
 RUN_PATTERN: Final = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}$"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
+_BUFFER_BYTES: Final = 1 << 20
 _MOST: Final = 1 << 53
 
 Bytes = Annotated[int, Meta(ge=0, le=_MOST)]
@@ -130,7 +131,7 @@ class StoredWorker:
     def batches(self, table: str, found: Found, most: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield a table's batches, and note in ``found`` what was read.
 
-        At most ``most`` pieces are read. A piece that is missing or altered ends the stream; ``found.trouble`` names it.
+        At most ``most`` pieces are read. A missing or altered piece ends the stream; ``found.trouble`` names it.
 
         Raises:
             StorageError: the place cannot be read.
@@ -141,7 +142,9 @@ class StoredWorker:
             return
         pieces = _Pieces(self._storage, self._folders, names, count, self.named(table), found)
         try:
-            with pa.ipc.open_stream(pa.PythonFile(pieces, mode="r")) as reader:
+            with pa.ipc.open_stream(
+                pa.PythonFile(io.BufferedReader(pieces, _BUFFER_BYTES), mode="r")
+            ) as reader:
                 if not reader.schema.equals(schemas.plain(table)):
                     found.pieces, found.bytes = 0, 0
                     found.trouble = f"{self.named(table)} does not hold rows of {table}"
@@ -182,6 +185,10 @@ class _Pieces(io.RawIOBase):
         self._content = memoryview(b"")
         self._failed: StorageError | None = None
         self._over = False
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer with the next bytes; return 0 at the end."""
@@ -282,8 +289,9 @@ def trusted(parts: Parts, places: list[Place]) -> Storage | None:
     only places that the user has named are looked into. They need not be the place where the run wrote: parts may have
     been moved, and their checksums tell if they are the same.
     """
+    folders = [(parts.run,), *((parts.run, worker_folder(part.worker)) for part in parts.streams[:1])]
     for place in sorted(places, key=lambda place: place.uri != parts.uri):
         storage = Storage(place)
-        if place.uri == parts.uri or storage.sizes((parts.run, worker_folder(0))):
+        if place.uri == parts.uri or any(storage.sizes(each) for each in folders):
             return storage
     return Storage(places[0]) if places else None

@@ -26,6 +26,8 @@ _MOST_TEXT: Final = 400
 _CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 #: Matches userinfo in a URL.
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]*@")
+#: Matches what differs between two errors of one kind.
+_REQUEST: Final = re.compile(r" \(Request ID: [^)]*\)")
 _Result = TypeVar("_Result")
 
 
@@ -183,5 +185,5 @@ def _words(error: Exception) -> str:
     for name in _CREDENTIALS:
         if value := os.environ.get(name):
             found = found.replace(value, "…")
-    found = _USERINFO.sub("…@", found)
+    found = _REQUEST.sub("", _USERINFO.sub("…@", found))
     return text.clean(" ".join(found.split()))[:_MOST_TEXT]

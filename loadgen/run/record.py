@@ -10,8 +10,10 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -109,12 +111,18 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, place: Placement, scenario: dict[str, Any], target: dict[str, Any], token: int, now_ns: int
+        cls,
+        place: Placement,
+        scenario: dict[str, Any],
+        target: dict[str, Any],
+        token: int,
+        now_ns: int,
+        storage: Place | None = None,
     ) -> "RunFolder":
-        """Create the folder with its manifest and an empty spool.
+        """Create the folder with its manifest and an empty spool; workers store their rows in ``storage``, if given.
 
         Raises:
-            RunError: the folder cannot be written; exit code 2.
+            RunError: the folder cannot be written (exit code 2), or the storage cannot (exit code 3).
         """
         # The time in the folder's name is in UTC and marked with Z, like all times that a run writes.
         stamp = datetime.fromtimestamp(now_ns // 1_000_000_000, tz=UTC).strftime("%Y%m%d-%H%M%SZ")
@@ -124,13 +132,24 @@ class RunFolder:
         try:
             folder.spool.mkdir()
             (folder.spool / MARKER).write_text(str(token))
-            folder.path = place.settle(folder.path, base, folder._rename)
+            folder.path = place.settle(folder.path, base, partial(folder._rename, storage))
         except OSError as error:
             raise place.unwritable(error) from None
+        except StorageError as error:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            assert storage is not None
+            raise RunError(
+                f"--spool-to: {storage.uri} cannot be written: {error}", ExitCode.INCONCLUSIVE
+            ) from None
         return folder
 
-    def _rename(self, name: str) -> None:
+    def _rename(self, storage: Place | None, name: str) -> None:
         self.manifest.run = name
+        if storage is not None:
+            run = parts.run_name(name, self.manifest.token)
+            told = {"run": name, "created_ns": self.manifest.created_ns}
+            Storage(storage).write((run,), BEGUN, json.dumps(told).encode() + b"\n")
+            self.manifest.parts = msgspec.to_builtins(parts.Parts(uri=storage.uri, run=run))
         self.save()
 
     @classmethod
@@ -228,31 +247,24 @@ class RunFolder:
         storage = home.storage_of(self.path, found)
         return GatheredParts(self.spool, self.manifest.workers, storage, found.run)
 
-    def store_rows_in(self, place: Place) -> None:
-        """Note that the workers of this run, which is about to begin, store their rows in a place.
+    def leave_rows_in_storage(self) -> str | None:
+        """Remove the tables of a complete record if all their rows are in the storage.
 
-        Raises:
-            RunError: the place cannot be written; exit code 3.
+        Returns a sentence on where the rows are, or None if no worker stored any. A table that cannot be removed stays
+        and does no harm.
         """
-        run = parts.run_name(self.manifest.run, self.manifest.token)
-        told = {"run": self.manifest.run, "created_ns": self.manifest.created_ns}
-        try:
-            Storage(place).write((run,), BEGUN, json.dumps(told).encode() + b"\n")
-        except StorageError as error:
-            shutil.rmtree(self.path, ignore_errors=True)
-            raise RunError(
-                f"--spool-to: {place.uri} cannot be written: {error}", ExitCode.INCONCLUSIVE
-            ) from None
-        self.manifest.parts = msgspec.to_builtins(parts.Parts(uri=place.uri, run=run))
-
-    def leave_rows_in_storage(self) -> None:
-        """Remove the tables of a complete record if all their rows are in the storage; raises OSError if it fails."""
-        if self.manifest.parts is None or not self._all_stored:
-            return
-        self.manifest.parts["away"] = True
-        self.save()
-        for table in TABLES:
-            (self.path / f"{table}.parquet").unlink(missing_ok=True)
+        if self.manifest.parts is None:
+            return None
+        uri = self.manifest.parts["uri"]
+        where = f"{uri}/{self.manifest.parts['run']}"
+        if not self._all_stored:
+            return f"not all rows are in {where}, so the run's folder keeps its tables"
+        with suppress(OSError):
+            self.manifest.parts["away"] = True
+            self.save()
+            for table in TABLES:
+                (self.path / f"{table}.parquet").unlink(missing_ok=True)
+        return f"the rows are in {where}: `loadgen fetch {self.path} --parts-from {uri}` brings them home"
 
     def rows_are_here(self) -> None:
         """Note that the record's tables are in its folder; raises OSError if that fails."""
