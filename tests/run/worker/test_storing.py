@@ -138,10 +138,13 @@ def test_at_the_end_everything_is_stored_and_told(site: Site) -> None:
 
 def test_a_storage_that_fails_for_a_while_gets_the_same_piece_again(site: Site) -> None:
     site.write()
+    site.work()
     site.clock.at_ns += round(PIECE_S * 1e9)
     site.work()
+    assert site.stored().rows == 1
     site.storage.why = "it is down"
     site.write(2)
+    site.work()
     site.clock.at_ns += round(PIECE_S * 1e9)
     site.work(3)
     assert site.naps[-1] == RETRY_S
@@ -167,8 +170,10 @@ def test_a_storage_that_fails_for_a_while_gets_the_same_piece_again(site: Site) 
 
 def test_what_cannot_be_stored_goes_to_the_master(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.write()
+    site.work()
     site.clock.at_ns += round(PIECE_S * 1e9)
     site.work()
+    assert site.stored().rows == 1
     site.storage.why = "it is down"
     site.write(5)
     site.spool.close()
