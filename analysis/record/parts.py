@@ -11,7 +11,6 @@ place holds is used as a path.
 import hashlib
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -29,6 +28,8 @@ from analysis.record.storage import MissingError, Storage, StorageError
 PIECE_BYTES: Final = 8 << 20
 #: A run's folder within a place: no separator, and no dot at the beginning.
 RUN_PATTERN: Final = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}$"
+#: File that a master writes into the run's folder before the run, which shows that the folder is there.
+BEGUN: Final = "run.json"
 SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 _BUFFER_BYTES: Final = 1 << 20
 _MOST: Final = 1 << 53
@@ -246,15 +247,17 @@ class _Pieces(io.RawIOBase):
 
 @dataclass
 class Stored:
-    """The rows of a run in a place. ``counts`` are the rows read of each stream, by its name."""
+    """The rows of a run in a place."""
 
     storage: Storage
     run: str
-    counts: Counter[str] = field(default_factory=Counter)
     _workers: dict[int, StoredWorker] = field(default_factory=dict)
 
     def of(self, worker: int) -> StoredWorker:
         """Return the pieces of one worker; raises StorageError if the place cannot be read."""
+        if not self._workers:
+            # Without this check, a place that is not mounted would look like workers that stored nothing.
+            demand_begun(self.storage, self.run)
         if worker not in self._workers:
             self._workers[worker] = StoredWorker(self.storage, self.run, worker)
         return self._workers[worker]
@@ -276,6 +279,12 @@ class Stored:
                 raise StorageError(f"{found.trouble} in {self.storage.place.uri}/{self.run}")
 
 
+def demand_begun(storage: Storage, run: str) -> None:
+    """Raise StorageError if the place has no folder of a run."""
+    if BEGUN not in storage.sizes((checked_run(run),)):
+        raise StorageError(f"there is no {run}/{BEGUN}")
+
+
 def parts_of(manifest: Any) -> Parts | None:
     """Return a manifest's `parts`, or None if it has none; raises ValueError if they are not valid."""
     found = manifest.get("parts") if isinstance(manifest, dict) else None
@@ -289,9 +298,8 @@ def trusted(parts: Parts, places: list[Place]) -> Storage | None:
     only places that the user has named are looked into. They need not be the place where the run wrote: parts may have
     been moved, and their checksums tell if they are the same.
     """
-    folders = [(parts.run,), *((parts.run, worker_folder(part.worker)) for part in parts.streams[:1])]
     for place in sorted(places, key=lambda place: place.uri != parts.uri):
         storage = Storage(place)
-        if place.uri == parts.uri or any(storage.sizes(each) for each in folders):
+        if place.uri == parts.uri or BEGUN in storage.sizes((parts.run,)):
             return storage
     return Storage(places[0]) if places else None

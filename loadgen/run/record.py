@@ -35,8 +35,6 @@ from loadgen.run.placement import Placement
 from loadgen.version import VERSION
 
 FORMAT = 3
-#: File that a master writes into the run's folder in a storage before the run, which shows that it can be written.
-BEGUN = "run.json"
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
     "locust",
@@ -148,7 +146,7 @@ class RunFolder:
         if storage is not None:
             run = parts.run_name(name, self.manifest.token)
             told = {"run": name, "created_ns": self.manifest.created_ns}
-            Storage(storage).write((run,), BEGUN, json.dumps(told).encode() + b"\n")
+            Storage(storage).write((run,), parts.BEGUN, json.dumps(told).encode() + b"\n")
             self.manifest.parts = msgspec.to_builtins(parts.Parts(uri=storage.uri, run=run))
         self.save()
 

@@ -36,6 +36,7 @@ class Site:
     def __init__(self, folder: Path, content: bytes, size: int) -> None:
         self.storage = Storage(Place.of(str(folder)))
         self.folder = folder / RUN / FOLDER
+        self.storage.write((RUN,), parts.BEGUN, b"{}")
         self.pieces = [content[at : at + size] for at in range(0, len(content), size)]
         for number, piece in enumerate(self.pieces):
             self.storage.write((RUN, FOLDER), parts.piece_name("clock", 3, number, piece), piece)
@@ -241,5 +242,7 @@ def test_a_record_with_other_rows_than_those_in_the_place_is_not_read(site: Site
 def test_a_folder_that_is_not_there_is_said(site: Site, tmp_path: Path) -> None:
     found = home.away(recorded(site))
     assert found is not None
-    with pytest.raises(AwayError, match=r"piece 0 of worker-0003/clock-0003\.arrows is missing"):
+    with pytest.raises(
+        AwayError, match=r"file:///nowhere/at/all/run-1 cannot be read: there is no run-1/run\.json"
+    ):
         home.write(tmp_path, found, Storage(Place.of("/nowhere/at/all")), tmp_path)

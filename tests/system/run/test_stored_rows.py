@@ -163,8 +163,7 @@ def test_the_place_must_be_named_again_to_read_from_it(stored: Stored, tmp_path:
     elsewhere.mkdir()
     done = loadgen("report", str(copy), "--parts-from", str(elsewhere))
     assert done.code == 2, done.said
-    assert "piece 0 of worker-0000/" in done.err
-    assert "is missing" in done.err
+    assert f"{elsewhere.as_uri()}/{stored.pieces.name} cannot be read: there is no " in done.err
     done = loadgen("verify", str(copy), "--parts-from", str(stored.rows))
     assert done.code == 0, done.said
     assert "all agree" in done.out
@@ -226,7 +225,7 @@ def test_a_killed_worker_and_a_storage_that_fails_lose_nothing_that_was_stored(t
     assert (folder / "spool").exists()
     done = loadgen("report", str(folder), "--parts-from", str(tmp_path / "nowhere"))
     assert done.code == 3, done.said
-    assert "not a directory" in done.err.lower() or "cannot be read" in done.err
+    assert "cannot be read" in done.err
 
     rows.unlink()
     (tmp_path / "away").rename(rows)
