@@ -55,8 +55,8 @@ _MEANINGS = {
     "FORCE_COLOR": "Any text draws the progress line even if the output is no terminal; an empty value never draws it.",
     "TTY_COMPATIBLE": "`1` draws the progress line even if the output is no terminal; `0` never draws it. Takes"
     " precedence over `FORCE_COLOR`.",
-    "TMPDIR": "Folder in which `loadgen calibrate` keeps its runs if there is no `--results`, and commands keep the rows"
-    " read by `--parts-from`.",
+    "TMPDIR": "Folder in which `loadgen calibrate` keeps its runs if there is no `--results`, and commands keep the"
+    " rows read by `--parts-from`.",
 }
 #: Variables that users do not set: processes of the program pass them to each other, or other programs set them.
 _INTERNAL = {
