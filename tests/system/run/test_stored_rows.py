@@ -18,11 +18,14 @@ import pytest
 from analysis.loading.run import load
 from analysis.record.schemas import TABLES
 from analysis.summary import summarise
+from loadgen.exits import ExitCode
 from loadgen.run.record import RunFolder
+from loadgen.scenario_run import ScenarioRun
 from tests.aws.conftest import CREDENTIALS
 from tests.system.harness import (
     SMALL,
     Finished,
+    command_lines,
     free_port,
     loadgen,
     only_run,
@@ -179,6 +182,12 @@ def test_fetched_rows_make_a_record_that_needs_no_storage(stored: Stored, tmp_pa
     assert done.code == 0, done.said
 
 
+def test_a_run_from_python_reads_its_rows_and_makes_its_report(stored: Stored) -> None:
+    run = ScenarioRun(stored.folder, ExitCode.PASSED, "", None, [str(stored.rows)])
+    assert len(run.deliveries) > 500
+    assert run.report().exists()
+
+
 def test_an_altered_piece_is_named(stored: Stored, tmp_path: Path) -> None:
     copy, rows = (
         shutil.copytree(stored.folder, tmp_path / "copy"),
@@ -296,15 +305,18 @@ def test_rows_go_to_s3_with_the_credentials_of_the_environment_alone(tmp_path: P
     assert "--spool-to: s3://no-such-bucket/x cannot be written: " in refused.err
     assert "does not exist" in refused.err
     assert not list(results.glob("2*"))
-    master = start(
-        *("run", "comments", "--master", "--expect-workers", "2", "--results", str(results), *common),
-        *("--spool-to", uri),
-        *overrides(SMALL),
-        env=env,
-    )
-    # A worker that does not permit the place itself ends the run before it begins, so give both the option.
-    workers = [start("run", "--worker", *common, "--spool-to", uri, env=env) for _ in range(2)]
-    done = Finished(master, 200)
+    with command_lines() as listed:
+        master = start(
+            *("run", "comments", "--master", "--expect-workers", "2", "--results", str(results), *common),
+            *("--spool-to", uri),
+            *overrides(SMALL),
+            env=env,
+        )
+        # A worker that does not permit the place itself ends the run before it begins, so give both the option.
+        workers = [start("run", "--worker", *common, "--spool-to", uri, env=env) for _ in range(2)]
+        done = Finished(master, 200)
+    assert any("--worker" in line for line in listed)
+    assert not [line for line in listed if secret in line]
     for worker in workers:
         left = Finished(worker, 60)
         assert left.code == 0, left.said + done.said
