@@ -44,7 +44,7 @@ def storage_of(folder: Path, found: Parts, named: Sequence[str] = ()) -> Storage
     except places.PlaceError as error:
         raise AwayError(f"{folder}: the place of its rows cannot be used: {error}") from None
     except StorageError as error:
-        raise AwayError(f"{folder}: its rows in {_shown(found)} cannot be read: {error}") from None
+        raise AwayError(f"{folder}: {error}, so its rows in {_shown(found)} cannot be read") from None
     if storage is None:
         raise AwayError(
             f"{folder} has no rows: the run's workers stored them in {_shown(found)}. If you trust this record, name"
@@ -66,7 +66,7 @@ def write(folder: Path, found: Parts, storage: Storage, target: Path) -> None:
         making.write_tables(target, lambda table: stored.listed(listed, table))
     except (StorageError, pa.ArrowException) as error:
         raise AwayError(
-            f"{folder}: its rows in {storage.place.uri}/{found.run} cannot be read: {error}"
+            f"{folder}: {error}, so its rows in {storage.place.uri}/{found.run} cannot be read"
         ) from None
 
 

@@ -276,7 +276,7 @@ class Stored:
             if found.trouble is None and (found.sha256, found.rows) != (part.sha256, part.rows):
                 found.trouble = f"{worker.named(table)} was altered"
             if found.trouble is not None:
-                raise StorageError(f"{found.trouble} in {self.storage.place.uri}/{self.run}")
+                raise StorageError(found.trouble)
 
 
 def demand_begun(storage: Storage, run: str) -> None:

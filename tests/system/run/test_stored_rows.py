@@ -166,7 +166,7 @@ def test_the_place_must_be_named_again_to_read_from_it(stored: Stored, tmp_path:
     elsewhere.mkdir()
     done = loadgen("report", str(copy), "--parts-from", str(elsewhere))
     assert done.code == 2, done.said
-    assert f"{elsewhere.as_uri()}/{stored.pieces.name} cannot be read: there is no " in done.err
+    assert f"there is no {stored.pieces.name}/run.json, so its rows in {elsewhere.as_uri()}" in done.err
     done = loadgen("verify", str(copy), "--parts-from", str(stored.rows))
     assert done.code == 0, done.said
     assert "all agree" in done.out
