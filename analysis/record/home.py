@@ -44,11 +44,11 @@ def storage_of(folder: Path, found: Parts, named: Sequence[str] = ()) -> Storage
     except places.PlaceError as error:
         raise AwayError(f"{folder}: the place of its rows cannot be used: {error}") from None
     except StorageError as error:
-        raise AwayError(f"{folder}: {error}, so its rows in {_shown(found)} cannot be read") from None
+        raise AwayError(f"{folder}: {error}, so its rows in {shown(found)} cannot be read") from None
     if storage is None:
         raise AwayError(
-            f"{folder} has no rows: the run's workers stored them in {_shown(found)}. If you trust this record, name"
-            f" the place: `--parts-from {_shown(found)}`, or {places.PARTS_FROM} in the environment"
+            f"{folder} has no rows: the run's workers stored them in {shown(found)}. If you trust this record, name"
+            f" the place: `--parts-from {shown(found)}`, or {places.PARTS_FROM} in the environment"
         )
     return storage
 
@@ -96,7 +96,7 @@ def borrowed(folder: Path, found: Parts, named: Sequence[str]) -> "TemporaryDire
     return borrowed
 
 
-def _shown(found: Parts) -> str:
+def shown(found: Parts) -> str:
     """Return the place that a record names, without what a terminal would obey or a URI should not hold."""
     try:
         return places.Place.of(found.uri).uri

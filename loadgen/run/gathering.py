@@ -40,6 +40,8 @@ class GatheredParts(Gathered):
     def __init__(self, spool: Path, workers: list[dict[str, Any]], storage: Storage, run: str) -> None:
         super().__init__(spool, workers)
         self._stored = Stored(storage, run)
+        #: The place, as a URI.
+        self.uri = storage.place.uri
         self._parts: dict[str, Part] = {}
         self._troubles: dict[str, str] = {}
         #: True if no row was read from the spool.

@@ -213,11 +213,10 @@ class RunFolder:
                 ExitCode.INCONCLUSIVE,
             ) from None
         except StorageError as error:
-            assert self.manifest.parts is not None
-            uri = self.manifest.parts["uri"]
+            uri, where = self._stored_at()
             raise RunError(
-                f"the record could not be completed: the workers' rows in {uri}/{self.manifest.parts['run']} cannot be"
-                f" read ({error}): once they can, run `loadgen report {self.path} --parts-from {uri}`",
+                f"the record could not be completed: the workers' rows in {where} cannot be read ({error}): once they"
+                f" can, run `loadgen report {self.path} --parts-from {uri}`",
                 ExitCode.INCONCLUSIVE,
             ) from None
         except AwayError as error:
@@ -229,6 +228,8 @@ class RunFolder:
         self._write_histograms(gathered)
         self._check_rows(gathered)
         if isinstance(gathered, GatheredParts) and self.manifest.parts is not None:
+            # The parts may have been moved since the run, to the place that the user has named.
+            self.manifest.parts["uri"] = gathered.uri
             self.manifest.parts["streams"] = msgspec.to_builtins(gathered.streams())
             self._all_stored = gathered.all_stored
         self.save()
@@ -245,6 +246,13 @@ class RunFolder:
         storage = home.storage_of(self.path, found)
         return GatheredParts(self.spool, self.manifest.workers, storage, found.run)
 
+    def _stored_at(self) -> tuple[str, str]:
+        """Return how sentences name the place where workers stored their rows, and the run's folder there."""
+        found = parts.parts_of(vars(self.manifest))
+        assert found is not None
+        uri = home.shown(found)
+        return uri, f"{uri}/{found.run}"
+
     def leave_rows_in_storage(self) -> str | None:
         """Remove the tables of a complete record if all their rows are in the storage.
 
@@ -253,8 +261,7 @@ class RunFolder:
         """
         if self.manifest.parts is None:
             return None
-        uri = self.manifest.parts["uri"]
-        where = f"{uri}/{self.manifest.parts['run']}"
+        uri, where = self._stored_at()
         if not self._all_stored:
             return f"not all rows are in {where}, so the run's folder keeps its tables"
         with suppress(OSError):
@@ -278,8 +285,8 @@ class RunFolder:
             unlike = None
             if isinstance(gathered, GatheredParts):
                 unlike = gathered.unlike(entry["worker"], entry.get("stored") or {})
-            if unlike is not None and self.manifest.parts is not None:
-                unlike = f"{unlike} in {self.manifest.parts['uri']}/{self.manifest.parts['run']}"
+            if unlike is not None:
+                unlike = f"{unlike} in {self._stored_at()[1]}"
             whole = _rows_missing(entry, gathered.rows)
             if unlike is not None or whole is not None:
                 said = "; ".join(each for each in (unlike, whole) if each is not None)

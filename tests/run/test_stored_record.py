@@ -160,6 +160,21 @@ def test_a_storage_out_of_reach_leaves_a_record_that_can_be_completed_later(
     assert site.pings() == 20
 
 
+def test_parts_that_were_moved_are_read_where_they_are_now(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.rows.rename(tmp_path / "moved")
+    moved = (tmp_path / "moved").as_uri()
+    # Nothing is taken from elsewhere while the record's own place is named too and does not answer.
+    monkeypatch.setenv(PARTS_FROM, f"{site.place.uri} {moved}")
+    with pytest.raises(RunError, match="cannot be read"):
+        site.run.complete()
+    monkeypatch.setenv(PARTS_FROM, moved)
+    site.run.complete()
+    assert site.pings() == 20
+    assert site.saved()["parts"]["uri"] == moved
+
+
 def test_a_foreign_record_is_not_completed_from_where_it_says(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
