@@ -18,10 +18,11 @@ from analysis import text
 from analysis.record import files
 from analysis.record.places import Place
 
-#: Times (s) after which a request to a cloud counts as failed. It is repeated `_ATTEMPTS` times in all.
+#: Times (s) after which a request to a cloud counts as failed, and how often it is tried again. A process ends only after
+#: the last attempt, so these are short: a worker repeats failed requests itself.
 _CONNECT_S: Final = 5
-_REQUEST_S: Final = 15
-_ATTEMPTS: Final = 3
+_REQUEST_S: Final = 8
+_ATTEMPTS: Final = 2
 _MOST_TEXT: Final = 400
 _CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 #: Matches userinfo in a URL.
@@ -120,7 +121,7 @@ class Storage:
                 f"this pyarrow was built without {self.place.scheme}: install pyarrow's own wheel"
             )
         if self.place.scheme == "gs":
-            return of(retry_time_limit=timedelta(seconds=2 * _REQUEST_S))
+            return of(retry_time_limit=timedelta(seconds=3 * _REQUEST_S))
         return of(**_s3_settings(self.place.bucket))
 
     def _tried(self, action: Callable[[], _Result]) -> _Result:
