@@ -18,8 +18,8 @@ from analysis import text
 from analysis.record import files
 from analysis.record.places import Place
 
-#: Times (s) after which a request to a cloud counts as failed, and how often it is tried again. They are short because a
-#: process ends only after the last attempt. A worker repeats failed requests itself.
+#: Times (s) after which a request to a cloud counts as failed, and how often it is tried again. They are short because
+#: a process ends only after the last attempt. A worker repeats failed requests itself.
 _CONNECT_S: Final = 5
 _REQUEST_S: Final = 8
 _ATTEMPTS: Final = 2
