@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,15 +87,18 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
 
 def run_to(net: Any, tmp_path: Path, results: Path, uri: str) -> tuple[Finished, list[Finished]]:
     """Run a master on the hub and a worker on each of two nodes, to their end."""
-    processes = started(net, tmp_path, results, uri, ())
-    master, *workers = [Finished(process, 120) for process in processes]
+    with started(net, tmp_path, results, uri, ()) as processes:
+        master, *workers = [Finished(process, 120) for process in processes]
     for each in workers:
         assert each.code == 0, each.said + master.said
     return master, workers
 
 
-def started(net: Any, tmp_path: Path, results: Path, uri: str, settings: tuple[str, ...]) -> list[Any]:
-    """Start a target, a master and two workers; return the master's process and the workers'."""
+@contextmanager
+def started(
+    net: Any, tmp_path: Path, results: Path, uri: str, settings: tuple[str, ...]
+) -> Iterator[list[Any]]:
+    """Start a target, a master and two workers; yield the master's process and the workers', and end all."""
     port, target, key = str(free_port()), str(free_port()), join(tmp_path)
     server = net.on_hub("serve", "--host", net.hub, "--port", target, "--api-key-env", "STORED_KEY", env=KEY)
     assert server.stdout is not None
@@ -116,7 +120,13 @@ def started(net: Any, tmp_path: Path, results: Path, uri: str, settings: tuple[s
         )
         for node in range(2)
     ]
-    return [master, *workers]
+    try:
+        yield [master, *workers]
+    finally:
+        for process in (master, *workers, server):
+            if process.poll() is None:
+                process.terminate()
+        Finished(server, 30)
 
 
 def test_the_rows_are_in_the_folder_and_nowhere_else(stored: Stored) -> None:
@@ -213,18 +223,18 @@ def test_a_killed_worker_and_a_storage_that_fails_lose_nothing_that_was_stored(t
     with network(tmp_path, 2, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
         settings = ("phases.measure=25s", "clients.commenters.publish.rate=20/s")
-        master, first, second = started(net, tmp_path, results, str(rows), settings)
-        folder = wait_for_phase(results, "measure", PATIENCE_S, master)
-        until(
-            lambda: all(list(rows.glob(f"*/worker-000{n}/deliveries-*.000000-*")) for n in (0, 1)),
-            "both workers store rows while the run goes on",
-        )
-        victim = process_of(first).pid
-        os.kill(victim, signal.SIGKILL)
-        # From now on the place is a file, in which no folder can be made.
-        rows.rename(tmp_path / "away")
-        rows.write_text("")
-        done, survivor, _ = Finished(master, 200), Finished(second, 60), Finished(first, 60)
+        with started(net, tmp_path, results, str(rows), settings) as (master, first, second):
+            folder = wait_for_phase(results, "measure", PATIENCE_S, master)
+            until(
+                lambda: all(list(rows.glob(f"*/worker-000{n}/deliveries-*.000000-*")) for n in (0, 1)),
+                "both workers store rows while the run goes on",
+            )
+            victim = process_of(first).pid
+            os.kill(victim, signal.SIGKILL)
+            # From now on the place is a file, in which no folder can be made.
+            rows.rename(tmp_path / "away")
+            rows.write_text("")
+            done, survivor, _ = Finished(master, 200), Finished(second, 60), Finished(first, 60)
     assert survivor.code == 0, survivor.said
     assert "cannot be stored in" in survivor.err
     assert "could not be stored in" in done.err
