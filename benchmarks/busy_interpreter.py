@@ -30,7 +30,8 @@ from receive.receivers import OURS_BURNING  # noqa: E402
 from receive.running import Running, not_received, running  # noqa: E402
 from receive.sender import Sent  # noqa: E402
 
-from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
+from analysis.record.schemas import spool_name  # noqa: E402
+from loadgen.measure.spool import read_batches  # noqa: E402
 
 MOST_RATIO, MOST_SHARED = 1.3, 0.001
 IDLE = "idle"

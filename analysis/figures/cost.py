@@ -109,7 +109,7 @@ def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
         published += int(_units(size, unit_bytes)[ints(table, "sent_ns") >= 0].sum())
         if len(sizes) < 2:
             sizes = np.unique(np.concatenate((sizes, size)))
-    path = run.path / "deliveries.parquet"
+    path = run.tables_path / "deliveries.parquet"
     rows = pq.read_metadata(path).num_rows if path.exists() else 0
     if not rows:
         return published, 0, 0

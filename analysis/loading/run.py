@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from analysis.loading.parquet import (
     unreadable,
     whole,
 )
-from analysis.record import manifest, tables
+from analysis.record import home, manifest, tables
+from analysis.record.home import AwayError
 from analysis.record.manifest import ManifestError
 from analysis.record.tables import TableError
 
@@ -44,10 +46,17 @@ class Run:
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
+    #: Temporary folder with the tables, if the record's rows are not in the run's folder.
+    _borrowed: "TemporaryDirectory[str] | None" = field(default=None, repr=False)
+
+    @property
+    def tables_path(self) -> Path:
+        """Folder with the tables that the run recorded; the analysis writes its own to `path`."""
+        return self.path if self._borrowed is None else Path(self._borrowed.name)
 
     @cached_property
     def _tables(self) -> Tables:
-        return Tables(self.path)
+        return Tables(self.tables_path)
 
     @cached_property
     def deliveries(self) -> "pd.DataFrame":
@@ -115,7 +124,7 @@ class Run:
     def checks_content(self) -> bool:
         """True if the run compared the content of each delivery with what was sent, and the record has the result."""
         wanted = self.manifest["scenario"].get("integrity") is True
-        return wanted and (self.path / "altered.parquet").exists()
+        return wanted and (self.tables_path / "altered.parquet").exists()
 
     @cached_property
     def broken_off_ns(self) -> dict[int, int]:
@@ -157,7 +166,7 @@ class Run:
 
     @cached_property
     def _deliveries_metadata(self) -> pq.FileMetaData:
-        path = self.path / "deliveries.parquet"
+        path = self.tables_path / "deliveries.parquet"
         try:
             return pq.read_metadata(path)
         except (pa.ArrowInvalid, OSError) as error:
@@ -166,7 +175,7 @@ class Run:
     @cached_property
     def row_groups(self) -> list[RowGroup]:
         """Row groups of the deliveries, in the file's order, without empty ones."""
-        if not (self.path / "deliveries.parquet").exists():
+        if not (self.tables_path / "deliveries.parquet").exists():
             return []
         return row_groups(self._deliveries_metadata)
 
@@ -216,7 +225,7 @@ class Run:
         names = {*columns, "intended_ns"}
         needed = self._worker_clocks.needed("deliveries", names)
         names |= needed
-        path = self.path / "deliveries.parquet"
+        path = self.tables_path / "deliveries.parquet"
         try:
             file = pq.ParquetFile(path, metadata=self._deliveries_metadata)
             # No threads here: callers that read the deliveries piece by piece have threads of their own.
@@ -237,7 +246,7 @@ class Run:
         extras.require("pandas", "a table as DataFrame")
         import pandas as pd
 
-        path = self.path / f"{name}.parquet"
+        path = self.tables_path / f"{name}.parquet"
         if not path.exists():
             return pd.DataFrame()
         # Nullable integers: NaN would force floats, which cannot hold nanoseconds since the epoch exactly.
@@ -252,18 +261,25 @@ class Run:
             raise unreadable(path, error) from None
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, parts_from: Sequence[str] = ()) -> Run:
     """Open a run folder.
 
+    If the run's workers stored its rows elsewhere, they are copied to a temporary folder, which goes with the last
+    reference to the returned object. They are read only from places in ``parts_from`` or the environment variable
+    `LOADGEN_PARTS_FROM`.
+
     Raises:
-        ReadError: the folder is not a run, a file in it is damaged, or this version does not read its format.
+        ReadError: the folder is not a run, a file in it is damaged, this version does not read its format, or its rows
+            cannot be read from where they are.
     """
     folder = Path(path)
     try:
         found = manifest.read(folder, FORMATS)
-        tables.check(folder)
+        parts = home.away(found)
+        borrowed = None if parts is None else home.borrowed(folder, parts, parts_from)
+        tables.check(folder if borrowed is None else Path(borrowed.name))
     except ManifestError as error:
         raise ReadError(f"{folder} {error}") from None
-    except TableError as error:
+    except (TableError, AwayError) as error:
         raise ReadError(str(error)) from None
-    return Run(folder, found)
+    return Run(folder, found, borrowed)

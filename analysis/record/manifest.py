@@ -15,6 +15,7 @@ from analysis import text
 from analysis.gates.grammar import GateError, duration_ns, parse
 from analysis.pricing import KINDS
 from analysis.record import files
+from analysis.record.parts import Parts
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 #: Maximum length of a run in seconds, to bound memory: some figures have a row for each second.
@@ -89,6 +90,12 @@ class _Proxy(Struct):
     to: list[str] = []
 
 
+class _StoredStream(Struct):
+    pieces: Count
+    bytes: Count
+    rows: Count
+
+
 class _Worker(Struct):
     worker: Number
     id: str
@@ -119,6 +126,7 @@ class _Worker(Struct):
     proxies: list[_Proxy] = []
     checks: dict[str, _Check] = {}
     failures: list[_Failure] = []
+    stored: dict[str, _StoredStream] | None = None
 
 
 class _Pause(Struct):
@@ -211,6 +219,7 @@ class _Manifest(Struct):
     checks: dict[str, _Check] = {}
     negative: Counts = {}
     beyond: Counts = {}
+    parts: Parts | None = None
     versions: dict[str, str] = {}
 
 

@@ -204,6 +204,11 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+def spool_name(table: str, worker: int) -> str:
+    """Return the file name of the stream to which a worker writes a table's rows during a run."""
+    return f"{table}-{worker:04d}.arrows"
+
+
 @cache
 def plain(table: str) -> pa.Schema:
     """Return a table's schema with texts as plain strings, as in the spool (the table on disk during a run).

@@ -66,7 +66,7 @@ def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
     """Yield a database with the run's main tables, and the path of a temporary folder for the links of `_source`."""
     with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
         for name in ("deliveries", "events", "subscriptions", "connections"):
-            path = run.path / f"{name}.parquet"
+            path = run.tables_path / f"{name}.parquet"
             kind = "TABLE" if path.exists() and path.stat().st_size <= _SMALL_BYTES else "VIEW"
             source = _source(path, plain)
             database.execute(f"CREATE TEMP {kind} {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
@@ -106,7 +106,9 @@ def _started() -> duckdb.DuckDBPyConnection:
 
 def applies_to(run: Run) -> bool:
     """Return True if there are deliveries and all times are on one clock, so that raw differences are meaningful."""
-    return all(fit.shared for fit in run.clocks.values()) and Path(run.path / "deliveries.parquet").exists()
+    return (
+        all(fit.shared for fit in run.clocks.values()) and (run.tables_path / "deliveries.parquet").exists()
+    )
 
 
 def _source(path: Path, plain: str) -> str:
@@ -118,7 +120,7 @@ def _source(path: Path, plain: str) -> str:
 
 def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float | None]:
     """Return the round-trip times of the workers' echo messages, keyed like the summary's figures."""
-    path = run.path / "echo.parquet"
+    path = run.tables_path / "echo.parquet"
     lanes = [worker["worker"] for worker in run.manifest["workers"] if worker.get("echo") is not None]
     if not path.exists():
         return {}
@@ -303,7 +305,7 @@ def altered(database: Any, run: Run, window: Window, plain: str) -> int:
     ``database`` and ``plain`` come from `opened`. The result is right only if every subscription had one life and the
     run checked the content of deliveries.
     """
-    path = _source(run.path / "altered.parquet", plain)
+    path = _source(run.tables_path / "altered.parquet", plain)
     (count,) = database.execute(
         "SELECT count(*) FROM (SELECT p.publisher, p.sequence, arg_min(d.subscription, d.arrival_ns) AS subscription,"  # noqa: S608
         " min(d.arrival_ns) AS arrival_ns"

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from loadgen.measure.spool import read_batches, spool_name
+from analysis.record.schemas import spool_name
+from loadgen.measure.spool import read_batches
 from receive import sender
 from receive.receivers import HERE, Receiver
 from receive.sender import Order, Sent

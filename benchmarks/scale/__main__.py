@@ -4,7 +4,9 @@ A real master (`loadgen run … --master --join`) gets N simulated workers (see 
 rising rates until the master falls behind. For each rate the table shows the CPU time and memory of the master's
 process, and how long pings waited until the master read them. (The longer they wait, the less exact the clocks are.)
 
-The master's CPU time per worker and per million rows is fitted to all rates with which the master kept up.
+The master's CPU time per worker and per million rows is fitted to all rates with which the master kept up. With
+`--stored` the workers store their rows in a folder instead of sending them (`loadgen run --spool-to`): then the table
+shows what the master takes for everything else.
 """
 
 import argparse
@@ -68,7 +70,15 @@ def _free_port() -> int:
 class Master:
     """A master's processes; the one that listens on the port is measured."""
 
-    def __init__(self, workers: int, seconds: float, folder: Path, command: list[str], clients: int) -> None:
+    def __init__(
+        self,
+        workers: int,
+        seconds: float,
+        folder: Path,
+        command: list[str],
+        clients: int,
+        storage: Path | None = None,
+    ) -> None:
         self.port = _free_port()
         self.folder = folder
         self.key_file = folder / "run.join"
@@ -82,6 +92,7 @@ class Master:
                 "--set", f"clients.audience.count={clients * workers}",
                 "--set", f"clients.audience.ramp={10_000 * workers}/s",
                 "--set", "phases.warmup=1s", "--set", f"phases.measure={seconds:.0f}s", "--set", "phases.drain=1s",
+                *([] if storage is None else ["--spool-to", str(storage)]),
             ],
             stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -126,10 +137,13 @@ class Master:
 def measure(options: argparse.Namespace, workers: int, folder: Path) -> list[Step]:
     """Return the figures of one master by rate, up to the first rate with which it does not keep up."""
     seconds = len(options.rates) * options.seconds + 2
-    master = Master(workers, seconds, folder, options.command, options.clients)
+    storage = folder / "rows" if options.stored else None
+    if storage is not None:
+        storage.mkdir()
+    master = Master(workers, seconds, folder, options.command, options.clients, storage)
     steps: list[Step] = []
     try:
-        fleet = Fleet(workers, master.port, join.for_worker(master.key_file) or sys.exit("no key"))
+        fleet = Fleet(workers, master.port, join.for_worker(master.key_file) or sys.exit("no key"), storage)
         if not fleet.wait(lambda: fleet.timeline is not None, START_S):
             raise SystemExit(f"the run did not begin:\n{master.log()}")
         timeline = fleet.timeline
@@ -168,7 +182,7 @@ def _complete(fleet: Fleet, master: Master, folder: Path) -> None:
     rows = sum(sum(each._rows().values()) for each in fleet.workers)
     records = folder / "results"
     while master.process.poll() is None and time.monotonic() - begun_s < 90:
-        if not list(records.glob("*/spool")) and list(records.glob("*/deliveries.parquet")):
+        if not list(records.glob("*/spool")) and list(records.glob("*/histograms.hlog")):
             took_s, used_s = time.monotonic() - begun_s, master.cpu_s() - cpu_s
             each_s = used_s / rows * 1e6
             print(
@@ -237,6 +251,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each rate lasts")
     parser.add_argument("--clients", type=int, default=10, help="clients of each worker")
+    parser.add_argument("--stored", action="store_true", help="workers store their rows in a folder")
     parser.add_argument("--complete", action="store_true", help="wait until the record is made")
     parser.add_argument(
         "--command", nargs="+", default=[sys.executable, "-m", "loadgen"], help="loadgen to measure"

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.record import schemas
+from analysis.record.schemas import spool_name
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.health import HealthSample
 from loadgen.measure.rows import ClockRow
-from loadgen.measure.spool import SpoolWriter, spool_name
+from loadgen.measure.spool import SpoolWriter
 
 SECOND_NS = 1_000_000_000
 #: Rows of one batch, as the recorder writes them.

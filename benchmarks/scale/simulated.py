@@ -3,14 +3,17 @@
 Each worker has its own encrypted socket and sends the messages of a real worker at the same intervals: it introduces
 itself, claims its clients, reports that they are ready, pings the master, reports its counts and a histogram, sends
 Locust's heartbeats and statistics, and sends its spool (the files that a worker records) by the real sender's rules.
-Its users do nothing.
+Its users do nothing. With a storage, a worker sends nothing of its spool and stores it in pieces at the end.
 """
 
+import hashlib
 import heapq
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -19,15 +22,16 @@ import msgspec
 import zmq
 from locust.rpc.protocol import Message as LocustMessage
 
+from analysis.record import parts
+from analysis.record.schemas import spool_name
 from loadgen.measure.clock import boot_id, now_ns, read_both
-from loadgen.measure.spool import spool_name
 from loadgen.run import master_messages, messages, registration
 from loadgen.run.join import WorkerKey
 from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, SpoolWritten
 from loadgen.run.messages import Message
 from loadgen.run.periodic import FLUSH_INTERVAL_S, STATUS_INTERVAL_S
 from loadgen.run.spool_transfer import WINDOW_BYTES
-from loadgen.run.worker_messages import PIECE_BYTES, Claim, Finished, Piece, Ping, Status
+from loadgen.run.worker_messages import PIECE_BYTES, Claim, Finished, Piece, Ping, Status, StoredFile
 from loadgen.users.worker import Progress
 from scale.recorded import Recorded
 
@@ -52,11 +56,35 @@ class Seen:
         self.late[what] = max(self.late.get(what, 0), late_ns)
 
 
+@dataclass
+class Shared:
+    """A stored stream: its pieces and their checksums, and the checksum of the whole."""
+
+    pieces: list[tuple[Path, str]]
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes, folder: Path, table: str) -> "Shared":
+        """Write the pieces of a stream."""
+        folder.mkdir(exist_ok=True)
+        pieces = []
+        for at in range(0, len(content), parts.PIECE_BYTES):
+            piece = content[at : at + parts.PIECE_BYTES]
+            path = folder / f"{table}-{len(content)}-{at}"
+            path.write_bytes(piece)
+            pieces.append((path, hashlib.sha256(piece).hexdigest()))
+        return cls(pieces, hashlib.sha256(content).hexdigest())
+
+
 class Fleet:
     """All simulated workers of one master; :meth:`turn` runs them."""
 
-    def __init__(self, count: int, port: int, key: WorkerKey) -> None:
+    def __init__(self, count: int, port: int, key: WorkerKey, storage: Path | None = None) -> None:
+        """``storage`` is the folder in which workers store their spool, or None if they send it to the master."""
         self.seen = Seen()
+        self.storage = storage
+        #: The streams that were stored, by table and length; workers with the same bytes share them.
+        self.stored: dict[tuple[str, int], Shared] = {}
         self.recorded = Recorded()
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._poller = zmq.Poller()
@@ -231,8 +259,8 @@ class Worker:
 
     @property
     def taken(self) -> int:
-        """Number of bytes that the master has taken from this worker."""
-        return sum(self._have.values())
+        """Number of bytes that the master has taken from this worker, or need not take since they are stored."""
+        return sum(self._have.values()) if self.fleet.storage is None else self.available
 
     def _streams(self) -> list[Any]:
         return list(self.fleet.recorded.streams.values())
@@ -253,6 +281,8 @@ class Worker:
         self._pump()
 
     def _pump(self) -> None:
+        if self.fleet.storage is not None:
+            return
         for table, stream in self.fleet.recorded.streams.items():
             name = self._tables.setdefault(table, spool_name(table, self.worker))
             at = self._sent.setdefault(name, 0)
@@ -327,19 +357,55 @@ class Worker:
                     self.fleet.seen.came("finish", now_ns() - timeline.drain_end_ns)
                 self.finishing = True
                 self._pump()
-                self._hand_over()
+                if self.fleet.storage is None:
+                    self._hand_over()
+                elif all(each.finishing for each in self.fleet.workers):
+                    # Storing takes long, and would delay the messages of the others, which are measured.
+                    for each in self.fleet.workers:
+                        each._hand_over()
             case _:
                 self.fleet.seen.errors.append(repr(message)[:200])
+
+    def _store(self) -> dict[str, StoredFile] | None:
+        """Store the spool in pieces; return what was stored, or None without a storage.
+
+        Equal pieces of several workers are written only once, since the storage is not what is measured.
+        """
+        storage, begin = self.fleet.storage, self.begin
+        if storage is None or begin is None or begin.storage is None:
+            return None
+        told = {}
+        folder = storage / begin.storage.run / parts.worker_folder(self.worker)
+        folder.mkdir()
+        for table, stream in self.fleet.recorded.streams.items():
+            end, name = stream.ends[self._seconds - 1], spool_name(table, self.worker)
+            shared = self.fleet.stored.get((table, end))
+            if shared is None:
+                shared = self.fleet.stored[table, end] = Shared.of(
+                    bytes(stream.data[:end]), storage / "shared", table
+                )
+            for number, (path, sha256) in enumerate(shared.pieces):
+                os.link(path, folder / f"{name}.{number:06d}-{sha256}")
+            told[name] = StoredFile(
+                pieces=len(shared.pieces),
+                bytes=end,
+                rows=stream.rows[self._seconds - 1],
+                sha256=shared.sha256,
+            )
+        return told
 
     def _hand_over(self) -> None:
         if not self.finishing or self.finished or self.available > self.taken:
             return
         self.finished = True
+        stored = self._store()
         self.send(
             Finished(
                 receive_path="native", deliveries=self._rows().get("deliveries", 0), events=0, foreign=0, undecodable=0,
                 undecodable_kinds=[], unknown_subscription=0, probes=0, probe_deliveries=0, echo=None, deviations={},
-                failures=[], checks={}, gathered_by="messages", rows=self._rows(), spool_bytes=self.available,
-                files=dict(self._sent), left=None, network={}, proxies=[], asides={},
+                failures=[], checks={}, gathered_by="messages" if stored is None else "storage", rows=self._rows(),
+                spool_bytes=self.available,
+                files=dict(self._sent) if stored is None else None, left=None, network={}, proxies=[], asides={},
+                stored=stored,
             )
         )  # fmt: skip

@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import gevent  # noqa: E402
 from our_worker import OurWorker  # noqa: E402
 
+from analysis.record.schemas import spool_name  # noqa: E402
 from loadgen.measure.clock import now_ns  # noqa: E402
-from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
+from loadgen.measure.spool import read_batches  # noqa: E402
 from loadgen.resolve import ClientPlan, Clients  # noqa: E402
 from loadgen.resolve.resolver import run_of  # noqa: E402
 from loadgen.run import worker_process  # noqa: E402

@@ -30,6 +30,8 @@ _MEANINGS = {
     " notebook opens the sample run.",
     "LOADGEN_BASE": "The folder of the run that the comparison notebook compares with; `loadgen notebook --base` sets"
     " it.",
+    "LOADGEN_PARTS_FROM": "Places from which commands may read the rows of runs with `--spool-to`, separated by spaces,"
+    " as `--parts-from` ([how](../distributed.md#can-workers-store-their-rows-elsewhere)).",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",
     "SSL_CERT_DIR": "Folder of certificate authorities to trust instead of the system's, for targets over TLS.",
     "HTTPS_PROXY": "Proxy for targets over TLS, as `http://NAME:PASSWORD@HOST:PORT` ([Behind a proxy](../proxies.md))."
@@ -39,6 +41,9 @@ _MEANINGS = {
     "NO_PROXY": "Hosts to connect to directly: names, domains, addresses, networks, or `*` for all.",
     "AWS_REGION": "AWS region, if neither the login nor the target's URL names one. With `--auth iam`, all variables of"
     " AWS's own tools apply (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
+    "AWS_DEFAULT_REGION": "AWS region of the bucket of `--spool-to`, if `AWS_REGION` is not set.",
+    "AWS_ENDPOINT_URL": "URL of another service that speaks as S3 does, for `--spool-to` and `--parts-from`.",
+    "AWS_ENDPOINT_URL_S3": "The same; takes precedence over `AWS_ENDPOINT_URL`.",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "URL to which `--otel` sends metrics, default `http://localhost:4318`."
     " OpenTelemetry's other variables apply, too: see [Watching a run](../live.md#opentelemetry).",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "URL to which `--otel` sends metrics, with its whole path.",
@@ -50,7 +55,8 @@ _MEANINGS = {
     "FORCE_COLOR": "Any text draws the progress line even if the output is no terminal; an empty value never draws it.",
     "TTY_COMPATIBLE": "`1` draws the progress line even if the output is no terminal; `0` never draws it. Takes"
     " precedence over `FORCE_COLOR`.",
-    "TMPDIR": "Folder in which `loadgen calibrate` keeps its runs if there is no `--results`.",
+    "TMPDIR": "Folder in which `loadgen calibrate` keeps its runs if there is no `--results`, and commands keep the"
+    " rows read by `--parts-from`.",
 }
 #: Variables that users do not set: processes of the program pass them to each other, or other programs set them.
 _INTERNAL = {

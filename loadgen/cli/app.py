@@ -30,6 +30,14 @@ AllowFileOption = Annotated[list[Path] | None, parameter("allow_file")]
 AllowCommandsOption = Annotated[bool, parameter("allow_commands")]
 AllowUsersOption = Annotated[bool, parameter("allow_users")]
 ProfileOption = Annotated[str | None, parameter("profile")]
+PartsFromOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parts-from",
+        help="Read rows that workers stored elsewhere (`--spool-to`) from this place; repeatable.",
+        metavar="URI",
+    ),
+]
 RegionOption = Annotated[str | None, parameter("region")]
 
 app = Application(
@@ -60,6 +68,17 @@ def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
     """Print an error message, which may have a line per problem, and exit with ``code``."""
     say(message)
     raise typer.Exit(int(code))
+
+
+def trust_parts(uris: list[str] | None) -> None:
+    """Let this command read rows from the places that its option `--parts-from` names."""
+    if uris:
+        from analysis.record import places
+
+        try:
+            places.trust(places.named(uris))
+        except places.PlaceError as error:
+            fail(f"--parts-from: {error}")
 
 
 @app.command()
@@ -109,9 +128,12 @@ def report(
             "--format", help="html for report.html, pdf for report.pdf (extra pdf), md for summary.md."
         ),
     ] = ReportFormat.HTML,
+    parts_from: PartsFromOption = None,
 ) -> None:
     """Write a run's summary and report again."""
     from loadgen.cli import launch
+
+    trust_parts(parts_from)
 
     if format_ is ReportFormat.PDF:
         from analysis.report import pdf

@@ -10,7 +10,17 @@ from typing import Any, Final
 #: The commands in the groups and the order in which `loadgen --help` lists them.
 GROUPS: Final = {
     "Run": ("run", "ab", "capacity", "choose", "join", "keys"),
-    "Understand": ("report", "open", "compare", "baseline", "history", "notebook", "verify", "calibrate"),
+    "Understand": (
+        "report",
+        "open",
+        "fetch",
+        "compare",
+        "baseline",
+        "history",
+        "notebook",
+        "verify",
+        "calibrate",
+    ),
     "Plan": ("new", "scenarios", "plan", "doctor", "schema"),
     "Serve and try": ("serve", "probe", "publish", "subscribe"),
     "AWS": ("aws",),
@@ -23,6 +33,7 @@ COMMANDS: Final = {
     "client": ("publish", "subscribe", "probe"),
     "compare": ("compare", "baseline", "history", "ab"),
     "doctor": ("doctor",),
+    "fetch": ("fetch",),
     "join": ("join",),
     "keys": ("keys",),
     "new": ("new",),

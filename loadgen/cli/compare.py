@@ -14,7 +14,7 @@ from analysis import extras
 from analysis.console import screen
 from loadgen import subprocesses
 from loadgen.cli import variants
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import PartsFromOption, app, fail, trust_parts
 from loadgen.cli.parameters import arguments
 from loadgen.exits import ExitCode
 
@@ -34,6 +34,7 @@ def compare(
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write the comparison as a page.", metavar="FILE")
     ] = None,
+    parts_from: PartsFromOption = None,
 ) -> None:
     """Compare two sets of runs: better, worse, same, or can't tell.
 
@@ -44,6 +45,7 @@ def compare(
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
     extras.require("compare", "loadgen compare")
+    trust_parts(parts_from)
     from analysis.compare import plan, profile
     from analysis.compare.content import Settings
     from analysis.loading.run import ReadError
@@ -91,11 +93,13 @@ def _conclude(
 def baseline(
     runs: Annotated[Path, typer.Argument(help="Run folder, or folder of runs.")],
     file: Annotated[Path, typer.Argument(help="Baseline file to write, such as baselines/comments.json.")],
+    parts_from: PartsFromOption = None,
 ) -> None:
     """Save runs as a small baseline file to commit."""
     from analysis.compare import profile
     from analysis.loading.run import ReadError
 
+    trust_parts(parts_from)
     try:
         profiles = profile.read(runs)
         profile.write(file, profiles)
@@ -116,6 +120,7 @@ def history(
     html: Annotated[
         Path | None, typer.Option("--html", help="Also draw the history as a page.", metavar="FILE")
     ] = None,
+    parts_from: PartsFromOption = None,
 ) -> None:
     """Find changes of a metric's level over many runs.
 
@@ -123,6 +128,7 @@ def history(
     2 usage.
     """
     extras.require("compare", "loadgen history")
+    trust_parts(parts_from)
     from analysis.compare import outputs, profile
     from analysis.compare.history import changes, series
     from analysis.loading.run import ReadError

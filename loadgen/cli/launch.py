@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from analysis.record import places
+from analysis.record.places import Place
 from loadgen import subprocesses
 from loadgen.cli import users_files
 from loadgen.config.text import shown
@@ -149,6 +151,8 @@ def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, reque
         cancelled=lambda: child.interrupts > interrupts,
         sleep=time.sleep,
     )
+    if analysis.returncode == 0 and (where := run_folder.leave_rows_in_storage()) is not None:
+        say(where)
     return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, analysis, bool(child.interrupts), None))
 
 
@@ -180,6 +184,7 @@ def report(folder: Path) -> int:
     """
     from loadgen.run.record import RunFolder
 
+    completed = None
     try:
         if (folder / "manifest.json").exists() and (run_folder := RunFolder.open(folder)).incomplete:
             if (pid := run_folder.running) is not None:
@@ -188,10 +193,13 @@ def report(folder: Path) -> int:
             if run_folder.manifest.status == "running":
                 run_folder.broke_off("the run broke off without a word")
             run_folder.complete()
+            completed = run_folder
     except RunError as error:
         say(str(error))
         return int(error.code)
     found = ending.analyse(folder, sleep=time.sleep)
+    if completed is not None and found.returncode == 0:
+        _ = completed.leave_rows_in_storage()
     if found.returncode == ExitCode.USAGE:
         # No message here: the analysis has already printed what is wrong with the folder.
         return int(ExitCode.USAGE)
@@ -215,7 +223,10 @@ def _problem(request: RunOptions) -> str | None:
         except ValueError as error:
             return f"--weight: {error}"
     try:
-        Allowed.of(request.allow_env)
+        allowed = Allowed.of(request.allow_env, storage=request.spool_to)
+        if allowed.storage is not None:
+            # The user names this place, so this process and its children may read the rows from there.
+            places.trust([Place.of(allowed.storage)])
     except CredentialError as error:
         return str(error)
     if request.worker and (request.prometheus is not None or request.otel):

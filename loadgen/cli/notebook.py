@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import PartsFromOption, app, fail, trust_parts
 
 
 @app.command()
@@ -32,6 +32,7 @@ def notebook(
             "--copy", help="Copy all notebooks here, with what they show of the sample.", metavar="FOLDER"
         ),
     ] = None,
+    parts_from: PartsFromOption = None,
 ) -> None:
     """Execute a notebook on a run.
 
@@ -42,6 +43,7 @@ def notebook(
     """
     from analysis import notebooks
 
+    trust_parts(parts_from)
     if copy is not None:
         if run is not None:
             fail("--copy needs no run: the first cell of a notebook names one")

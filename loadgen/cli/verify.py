@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import PartsFromOption, app, fail, trust_parts
 from loadgen.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def verify(
             help="Run folder, capacity-… folder, or file of `loadgen compare --json` or `--html`."
         ),
     ],
+    parts_from: PartsFromOption = None,
 ) -> None:
     """Recompute and check every number of a report.
 
@@ -33,6 +34,7 @@ def verify(
     from analysis.console import print_line
 
     extras.require("verify", "loadgen verify")
+    trust_parts(parts_from)
     from analysis.loading.run import ReadError
     from analysis.verify.compared import conclusion, sentences
     from loadgen.capacity.record import RecordError

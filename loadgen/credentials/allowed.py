@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from analysis.record.places import Place, PlaceError
 from loadgen.config.text import ENVIRONMENT_PATTERN, redacted, shown
 from loadgen.credentials.errors import CredentialError
 from loadgen.protocol.hosts import is_loopback
@@ -39,6 +40,8 @@ class Allowed:
     commands: bool = False
     #: True if a token may be requested from an endpoint on another machine.
     remote: bool = False
+    #: Place where rows may be stored with this process's credentials, as a URI, or None.
+    storage: str | None = None
 
     @classmethod
     def of(
@@ -47,8 +50,13 @@ class Allowed:
         files: Iterable[str | Path] = (),
         commands: bool = False,
         remote: bool = False,
+        storage: str | None = None,
     ) -> "Allowed":
-        """Return the permissions that the options grant; raises CredentialError for an invalid variable name."""
+        """Return the permissions that the options grant.
+
+        Raises:
+            CredentialError: the name of a variable is not valid, or ``storage`` names no place.
+        """
         names = frozenset(variables)
         for name in sorted(names):
             if not re.fullmatch(ENVIRONMENT_PATTERN, name):
@@ -56,14 +64,39 @@ class Allowed:
                 raise CredentialError(
                     "--allow-env takes the name of an environment variable, such as EVENTS_TOKEN, and not its value"
                 )
-        return cls(names, tuple(Path(os.path.realpath(file)) for file in files), commands, remote)
+        try:
+            place = None if storage is None else Place.of(storage).uri
+        except PlaceError as error:
+            raise CredentialError(f"--spool-to: {error}") from None
+        return cls(names, tuple(Path(os.path.realpath(file)) for file in files), commands, remote, place)
 
     @classmethod
     def of_options(cls, options: Any) -> "Allowed":
         """Return the permissions of a Locust process's options (see `loadgen.run.options`); raises CredentialError."""
         return cls.of(
-            options.allow_env or (), options.allow_file or (), options.allow_commands, options.allow_remote
+            options.allow_env or (),
+            options.allow_file or (),
+            options.allow_commands,
+            options.allow_remote,
+            options.spool_to,
         )
+
+    def demand_storage(self, uri: str) -> Place:
+        """Return the place where a master has rows stored.
+
+        Raises:
+            CredentialError: this command line does not name that place, or it is none.
+        """
+        try:
+            place = Place.of(uri)
+        except PlaceError as error:
+            raise CredentialError(f"the master names no place for rows: {error}") from None
+        if place.uri != self.storage:
+            raise CredentialError(
+                f"the master has rows stored in {place.uri}, with the credentials of this machine: allow it with"
+                f" --spool-to {place.uri}"
+            )
+        return place
 
     def environment(self, names: Iterable[str], whose: str, host: str) -> dict[str, str]:
         """Return the values of a protocol file's variables, except those that are not set.

@@ -13,14 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from analysis.record import files, schemas
+from analysis.record.schemas import spool_name
 
 #: A file in the spool that holds the run's token. A worker that can read it shares the folder with the master.
 MARKER = "shared-with"
-
-
-def spool_name(table: str, worker: int) -> str:
-    """Return the file name of a table's stream."""
-    return f"{table}-{worker:04d}.arrows"
 
 
 class SpoolWriter:

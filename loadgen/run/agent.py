@@ -9,6 +9,7 @@ from functools import partial
 from gevent import Greenlet
 from gevent.event import Event
 
+from analysis.record.storage import Storage
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.data.tables import Tables
 from loadgen.live.plan import live_reports
@@ -29,6 +30,7 @@ from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, Ro
 from loadgen.run.messages import Link, Message
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.shared_folder import spool_folder
+from loadgen.run.spool_to import permitted
 from loadgen.run.threads import native_lock, run_in_thread
 from loadgen.run.worker.background import Background
 from loadgen.run.worker.barriers import Barriers
@@ -42,6 +44,7 @@ from loadgen.run.worker.logins import own_logins
 from loadgen.run.worker.master_time import MasterTime
 from loadgen.run.worker.spool import OwnSpool
 from loadgen.run.worker.status import StatusReports, failed_status
+from loadgen.run.worker.storing import Storing
 from loadgen.run.worker.troubles import Troubles
 from loadgen.run.worker.users import Users
 from loadgen.run.worker_clock import WorkerClock
@@ -99,9 +102,13 @@ class Agent:
         self.publishing_over = False
         clock = clock or Clock()
 
+        place = None if begin.storage is None else permitted(begin.storage, allowed)
         folder, shared = spool_folder(begin.folder, begin.token, begin.worker)
         writer = SpoolWriter(folder, begin.worker)
-        self._spool = OwnSpool(writer, shared, link.to_coordinator, clock, troubles)
+        storing = None
+        if begin.storage is not None and place is not None:
+            storing = Storing(Storage(place), begin.storage.run, begin.worker, writer.files)
+        self._spool = OwnSpool(writer, shared, link.to_coordinator, clock, troubles, storing)
         same_machine = begin.boot_id is not None and begin.boot_id == boot_id()
         estimate = WorkerClock(same_machine, worker_id == LOCAL, clock.read, clock.steady_ns)
         self._running = live_reports(begin.run, context.rules) if begin.live else None

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from gevent.event import Event
 
-from analysis.record import files
+from analysis.record import files, places
+from analysis.record.places import Place
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.state import LiveState
@@ -28,7 +29,7 @@ from loadgen.run.master.inbox import Inbox
 from loadgen.run.master.phases import Clock, GateFailedError, Interrupted, Phases, StoppedError
 from loadgen.run.master.progress import ProgressView, Snapshot
 from loadgen.run.master.workers import Workers
-from loadgen.run.master_messages import Begin, Finish
+from loadgen.run.master_messages import Begin, Finish, StoragePart
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.messages import Link, Message
 from loadgen.run.offered import journeys, offered
@@ -67,8 +68,11 @@ class Coordinator:
         live: bool = False,
         refused: Callable[[], dict[str, Any] | None] = lambda: None,
         clock: Clock | None = None,
+        storage: Place | None = None,
     ) -> None:
-        """``refused`` returns the manifest's `refused` (rejected connections and messages), or None."""
+        """Workers store their rows in ``storage``, or hand them over to the master if it is None.
+
+        ``refused`` returns the manifest's `refused` (rejected connections and messages), or None."""
         self._link = link
         self._resolved = run
         self._target = target
@@ -82,7 +86,10 @@ class Coordinator:
         # `Doubts` raises an error if it refuses the run: create it before the run folder, so that no folder is left
         # behind.
         doubts = Doubts(run, self.workers, abort_on)
-        self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns)
+        self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns, storage)
+        if storage is not None:
+            # The user has named this place, so the record and its report may be read from there.
+            places.trust([storage])
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None
         self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
@@ -170,7 +177,7 @@ class Coordinator:
 
     def begin(self, worker_id: str) -> Begin:
         """Return the message with which a worker's part in the run begins."""
-        state = self.workers[worker_id]
+        state, parts = self.workers[worker_id], self.manifest.parts
         return Begin(
             run=self._resolved.for_worker(),
             target=self._target.to_payload(),
@@ -183,6 +190,7 @@ class Coordinator:
             echo_ns=echo.interval_ns(self._resolved, (each.info.boot_id for each in self.workers.values())),
             boot_id=boot_id(),
             live=self.live is not None,
+            storage=None if parts is None else StoragePart(uri=parts["uri"], run=parts["run"]),
         )
 
     def receive(self, worker_id: str, message: Message) -> None:

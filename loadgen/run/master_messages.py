@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from analysis.record.parts import RunName
 from loadgen.resolve import ResolvedRun
 from loadgen.run import messages
 from loadgen.run.messages import Codec, Count, Message, Name, Ns, Text, Versioned
@@ -33,6 +34,13 @@ class TargetPart(Struct, frozen=True, kw_only=True):
     allow_remote: bool
 
 
+class StoragePart(Struct, frozen=True, kw_only=True):
+    """Where workers store their rows: a place without credentials, and the run's folder there."""
+
+    uri: Text
+    run: RunName
+
+
 class Begin(Versioned, frozen=True, kw_only=True):
     """Tells a worker that a run begins, with everything that the worker needs to take part."""
 
@@ -53,6 +61,8 @@ class Begin(Versioned, frozen=True, kw_only=True):
     boot_id: Name | None
     #: True if the worker is to send reports for live displays.
     live: bool
+    #: Where the worker stores its rows, or None if the master takes them.
+    storage: StoragePart | None = None
 
 
 class Grant(Versioned, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 #: Version of the messages' format. Increase it with each change: the master refuses workers with another version.
-FORMAT: Final = 9
+FORMAT: Final = 10
 #: Key under which an encoded message holds its version.
 WIRE: Final = "wire"
 
@@ -41,6 +41,8 @@ FINISH: Final = "loadgen.finish"
 SPOOL: Final = "loadgen.spool"
 #: coordinator → agent, in answer to SPOOL: how many bytes of the spool file the master has written.
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
+#: agent → coordinator, at the end of a run whose workers store their rows elsewhere: how much is stored by now.
+STORED: Final = "loadgen.stored"
 #: agent → coordinator: a worker forked by the master received a signal to end, which ends the run.
 INTERRUPTED: Final = "loadgen.interrupted"
 #: agent → coordinator: a worker's last message, with its final counts; after this the worker sends no more of its

@@ -272,6 +272,15 @@ class RunOptions:
             metavar="PATH",
         ),
     ] = field(default_factory=list)
+    spool_to: Annotated[
+        str | None,
+        _permission(
+            reader=Reader.BOTH,
+            help="Workers store their rows here instead of sending them to the master: a folder, s3://BUCKET/PREFIX or"
+            " gs://BUCKET/PREFIX. With --worker: allow a master to name it.",
+            metavar="URI",
+        ),
+    ] = None
     allow_commands: Annotated[
         bool,
         _permission(

@@ -9,32 +9,32 @@ import platform
 import shutil
 import socket
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from analysis.record import files
-from analysis.record.schemas import SCHEMAS
+from analysis.record import files, home, making, parts
+from analysis.record.home import AwayError
+from analysis.record.places import Place
+from analysis.record.schemas import TABLES, spool_name
+from analysis.record.storage import Storage, StorageError
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
-from loadgen.measure.spool import MARKER, read_batches, spool_name
+from loadgen.measure.spool import MARKER
+from loadgen.run.gathering import Gathered, GatheredParts
 from loadgen.run.placement import Placement
 from loadgen.version import VERSION
 
 FORMAT = 3
-#: Tables with one row for each life of a subscription or connection, and the columns that identify a life. The spool
-#: has several rows for a life, of which the table keeps the last. A reconnect begins a new life.
-_LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
     "locust",
@@ -79,6 +79,8 @@ class Manifest:
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)
+    #: Where workers stored their rows, and what lies there: `analysis.record.parts.Parts`.
+    parts: dict[str, Any] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
     #: Number of processes in the master's container that the kernel killed for lack of memory, or None if unknown.
@@ -102,15 +104,23 @@ class RunFolder:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        #: True if all rows of this record, which is complete, are in the storage too.
+        self._all_stored = False
 
     @classmethod
     def create(
-        cls, place: Placement, scenario: dict[str, Any], target: dict[str, Any], token: int, now_ns: int
+        cls,
+        place: Placement,
+        scenario: dict[str, Any],
+        target: dict[str, Any],
+        token: int,
+        now_ns: int,
+        storage: Place | None = None,
     ) -> "RunFolder":
-        """Create the folder with its manifest and an empty spool.
+        """Create the folder with its manifest and an empty spool; workers store their rows in ``storage``, if given.
 
         Raises:
-            RunError: the folder cannot be written; exit code 2.
+            RunError: the folder cannot be written (exit code 2), or the storage cannot (exit code 3).
         """
         # The time in the folder's name is in UTC and marked with Z, like all times that a run writes.
         stamp = datetime.fromtimestamp(now_ns // 1_000_000_000, tz=UTC).strftime("%Y%m%d-%H%M%SZ")
@@ -120,13 +130,24 @@ class RunFolder:
         try:
             folder.spool.mkdir()
             (folder.spool / MARKER).write_text(str(token))
-            folder.path = place.settle(folder.path, base, folder._rename)
+            folder.path = place.settle(folder.path, base, partial(folder._rename, storage))
         except OSError as error:
             raise place.unwritable(error) from None
+        except StorageError as error:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            assert storage is not None
+            raise RunError(
+                f"--spool-to: {storage.uri} cannot be written: {error}", ExitCode.INCONCLUSIVE
+            ) from None
         return folder
 
-    def _rename(self, name: str) -> None:
+    def _rename(self, storage: Place | None, name: str) -> None:
         self.manifest.run = name
+        if storage is not None:
+            run = parts.run_name(name, self.manifest.token)
+            told = {"run": name, "created_ns": self.manifest.created_ns}
+            Storage(storage).write((run,), parts.BEGUN, json.dumps(told).encode() + b"\n")
+            self.manifest.parts = msgspec.to_builtins(parts.Parts(uri=storage.uri, run=run))
         self.save()
 
     @classmethod
@@ -191,36 +212,90 @@ class RunFolder:
                 f" `loadgen report {self.path}`; what was recorded is in its spool folder",
                 ExitCode.INCONCLUSIVE,
             ) from None
+        except StorageError as error:
+            uri, where = self._stored_at()
+            raise RunError(
+                f"the record could not be completed: the workers' rows in {where} cannot be read ({error}): once they"
+                f" can, run `loadgen report {self.path} --parts-from {uri}`",
+                ExitCode.INCONCLUSIVE,
+            ) from None
+        except AwayError as error:
+            raise RunError(str(error), ExitCode.USAGE) from None
 
     def _complete(self) -> None:
-        here: Counter[str] = Counter()
-        for table, schema in SCHEMAS.items():
-            if table == "histograms":
-                continue
-            batches = _batches(self.spool, table, here)
-            if table in _LIVES:
-                batches = _last_of_each_life(batches, _LIVES[table])
-            _write_parquet(self.path / f"{table}.parquet", schema, batches)
-        self._write_histograms(here)
-        self._check_rows(here)
+        gathered = self._gathered()
+        making.write_tables(self.path, gathered.batches)
+        self._write_histograms(gathered)
+        self._check_rows(gathered)
+        if isinstance(gathered, GatheredParts) and self.manifest.parts is not None:
+            # The parts may have been moved since the run, to the place that the user has named.
+            self.manifest.parts["uri"] = gathered.uri
+            self.manifest.parts["streams"] = msgspec.to_builtins(gathered.streams())
+            self._all_stored = gathered.all_stored
         self.save()
         shutil.rmtree(self.spool, ignore_errors=True)
 
-    def _check_rows(self, here: Mapping[str, int]) -> None:
+    def _gathered(self) -> Gathered:
+        if self.manifest.parts is None:
+            return Gathered(self.spool, self.manifest.workers)
+        try:
+            found = parts.parts_of(vars(self.manifest))
+        except ValueError as error:
+            raise AwayError(f"{self.path}: manifest.json: parts: {error}") from None
+        assert found is not None
+        storage = home.storage_of(self.path, found)
+        return GatheredParts(self.spool, self.manifest.workers, storage, found.run)
+
+    def _stored_at(self) -> tuple[str, str]:
+        """Return how sentences name the place where workers stored their rows, and the run's folder there."""
+        found = parts.parts_of(vars(self.manifest))
+        assert found is not None
+        uri = home.shown(found)
+        return uri, f"{uri}/{found.run}"
+
+    def leave_rows_in_storage(self) -> str | None:
+        """Remove the tables of a complete record if all their rows are in the storage.
+
+        Returns a sentence on where the rows are, or None if no worker stored any. A table that cannot be removed stays
+        and does no harm.
+        """
+        if self.manifest.parts is None:
+            return None
+        uri, where = self._stored_at()
+        if not self._all_stored:
+            return f"not all rows are in {where}, so the run's folder keeps its tables"
+        with suppress(OSError):
+            self.manifest.parts["away"] = True
+            self.save()
+            for table in TABLES:
+                (self.path / f"{table}.parquet").unlink(missing_ok=True)
+        return f"the rows are in {where}: `loadgen fetch {self.path} --parts-from {uri}` brings them home"
+
+    def rows_are_here(self) -> None:
+        """Note that the record's tables are in its folder; raises OSError if that fails."""
+        if self.manifest.parts is not None:
+            self.manifest.parts["away"] = False
+            self.save()
+
+    def _check_rows(self, gathered: Gathered) -> None:
         """Compare the rows found with those that each worker reported; if some are missing, the run has not passed."""
         for entry in self.manifest.workers:
-            for table, written in entry.get("rows", {}).items():
-                found = here.get(spool_name(table, entry["worker"]), 0)
-                if entry["finished"] and found != written and self.manifest.exit_code == ExitCode.PASSED:
-                    self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
-                    self.manifest.reason = (
-                        f"the record of worker {entry['worker']} is not whole:"
-                        f" {found:,} of {written:,} rows of {table}"
-                    )
+            if not entry["finished"] or self.manifest.exit_code != ExitCode.PASSED:
+                continue
+            unlike = None
+            if isinstance(gathered, GatheredParts):
+                unlike = gathered.unlike(entry["worker"], entry.get("stored") or {})
+            if unlike is not None:
+                unlike = f"{unlike} in {self._stored_at()[1]}"
+            whole = _rows_missing(entry, gathered.rows)
+            if unlike is not None or whole is not None:
+                said = "; ".join(each for each in (unlike, whole) if each is not None)
+                self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
+                self.manifest.reason = f"the record of worker {entry['worker']} is not whole: {said}"
 
-    def _write_histograms(self, here: Counter[str]) -> None:
+    def _write_histograms(self, gathered: Gathered) -> None:
         rows: list[dict[str, Any]] = []
-        for batch in _batches(self.spool, "histograms", here):
+        for batch in gathered.batches("histograms"):
             rows.extend(batch.to_pylist())
         rows.sort(key=lambda row: (row["start_ns"], row["tag"]))
         comment = f"run {self.manifest.run}; values in ns"
@@ -261,56 +336,13 @@ def _is_ours(pid: int) -> bool:
     return any("locust" in argument or "loadgen" in argument for argument in arguments)
 
 
-def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordBatch]:
-    """Yield a table's batches from the spool, and add the number of rows of each file to ``here``."""
-    for path in sorted(spool.glob(f"{table}-*.arrows")):
-        for batch in read_batches(path):
-            here[path.name] += batch.num_rows
-            yield batch
-
-
-def _last_of_each_life(
-    batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the last row of each life (see `_LIVES`): workers write a row when a life begins and when it ends."""
-    kept = [batch for batch in batches if batch.num_rows]
-    if not kept:
-        return
-    table = pa.Table.from_batches(kept)
-    columns = np.stack([table[name].to_numpy() for name in numbers])
-    # The sort is stable, so a life's rows stay in writing order. Arrow has grouping functions for this, but merely
-    # loading them would take as long as the sort.
-    order = np.lexsort(columns)
-    last = np.append(np.any(np.diff(columns[:, order]), axis=0), True)
-    yield from table.take(pa.array(np.sort(order[last]))).to_batches()
-
-
-def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    """Write batches to one file atomically.
-
-    Row groups have about a million rows: enough to compress well, few enough to read one by one.
-    """
-    with files.replacing(path) as temporary:
-        _copy(temporary, schema, batches)
-
-
-def _copy(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    pending: list[pa.RecordBatch] = []
-    rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-
-        def flush() -> None:
-            if pending:
-                writer.write_table(pa.Table.from_batches(pending).cast(schema))
-                pending.clear()
-
-        for batch in batches:
-            pending.append(batch)
-            rows += len(batch)
-            if rows >= 1_000_000:
-                flush()
-                rows = 0
-        flush()
+def _rows_missing(entry: Mapping[str, Any], here: Mapping[str, int]) -> str | None:
+    """Return which rows of a worker are missing, or None; ``here`` counts the rows of each stream."""
+    for table, written in entry.get("rows", {}).items():
+        found = here.get(spool_name(table, entry["worker"]), 0)
+        if found != written:
+            return f"{found:,} of {written:,} rows of {table}"
+    return None
 
 
 def _versions() -> dict[str, str]:

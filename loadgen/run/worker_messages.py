@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from analysis.record.schemas import SCHEMAS
+from analysis.record.parts import Sha256
+from analysis.record.schemas import SCHEMAS, spool_name
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
 from loadgen.measure.running import BOUNDS_NS
-from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 from loadgen.run.messages import MOST_TEXT, Codec, Count, Message, Name, Ns, Text, Versioned, Whole
 
@@ -73,6 +73,23 @@ class Piece(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at: Count
     piece: Annotated[bytes, Meta(max_length=PIECE_BYTES)]
     crc32: Annotated[int, Meta(ge=0, lt=1 << 32)]
+
+
+class Stored(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of its record a worker has stored in the run's storage, while the master waits for its end."""
+
+    KIND: ClassVar[str] = messages.STORED
+
+    bytes: Count
+
+
+class StoredFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A spool file as a worker stored it in pieces; see `worker.storing`."""
+
+    pieces: Count
+    bytes: Count
+    rows: Count
+    sha256: Sha256
 
 
 class Spread(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,10 +278,13 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     asides: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     failures: Annotated[list[Failure], Meta(max_length=1_000)]
     checks: Annotated[dict[Name, Check], Meta(max_length=2_000)]
-    gathered_by: Literal["shared folder", "messages"]
+    gathered_by: Literal["shared folder", "messages", "storage"]
     rows: _Counts
     spool_bytes: Count
     files: _Counts | None
+    #: What the worker stored, by spool file, or None in a run without a storage; and why that is not all.
+    stored: Annotated[dict[Name, StoredFile], Meta(max_length=100)] | None = None
+    unstored: Text | None = None
     left: Text | None
     #: `network`: how often each note about connecting occurred. `proxies`: the proxies that the worker used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
@@ -274,10 +294,12 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Return the fields for the worker's entry in the manifest."""
         told: dict[str, Any] = msgspec.to_builtins(self)
         del told[messages.WIRE], told["files"], told["left"]
+        if self.stored is None:
+            del told["stored"], told["unstored"]
         return told
 
 
-CODEC: Final = Codec(Hello, Claim, Ping, Interrupted, Piece, Status, Finished)
+CODEC: Final = Codec(Hello, Claim, Ping, Interrupted, Piece, Stored, Status, Finished)
 
 
 def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:

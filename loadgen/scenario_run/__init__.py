@@ -47,8 +47,13 @@ class ScenarioRun:
         exit_code: ExitCode,
         output: str,
         temporary: Path | None = None,
+        parts_from: Sequence[str] = (),
     ) -> None:
-        """Created by :func:`run_scenario`; the folder ``temporary`` is removed with this object."""
+        """Created by :func:`run_scenario`; the folder ``temporary`` is removed with this object.
+
+        ``parts_from`` is the place where the run's workers stored their rows, if its option ``spool_to`` named one.
+        """
+        self._parts_from = parts_from
         self.folder = folder
         """The run folder."""
         self.exit_code = exit_code
@@ -123,7 +128,7 @@ class ScenarioRun:
         """The record as the analysis reads it; raises `analysis.ReadError` if it is unreadable."""
         from analysis.loading.run import load
 
-        return load(self.folder)
+        return load(self.folder, self._parts_from)
 
     @property
     def deliveries(self) -> "pd.DataFrame":
@@ -152,7 +157,9 @@ class ScenarioRun:
 
     def report(self) -> Path:
         """Write report.html into the folder and return its path; raises RunError if that fails."""
-        code, output, _, _ = run_command(["report", str(self.folder)], {}, echo=False)
+        code, output, _, _ = run_command(
+            ["report", str(self.folder), *(f"--parts-from={uri}" for uri in self._parts_from)], {}, echo=False
+        )
         if code != 0:
             raise RunError(sentences(output), _exit_code(code))
         return self.folder / "report.html"
@@ -238,7 +245,13 @@ def run_scenario(
             # Remove the temporary file's path and line numbers, which mean nothing to a caller that gave a mapping.
             output = re.sub(rf"{re.escape(str(written))}(:\d+)?", "scenario", output)
         if told.folder is not None:
-            run = ScenarioRun(told.folder, _exit_code(code), output, temporary if results is None else None)
+            run = ScenarioRun(
+                told.folder,
+                _exit_code(code),
+                output,
+                temporary if results is None else None,
+                [options["spool_to"]] if options.get("spool_to") else (),
+            )
     finally:
         if run is None or results is not None:
             _remove(temporary)

@@ -138,3 +138,26 @@ def test_no_load_leaves_this_machine_unless_somebody_has_said_so(tmp_path: Path)
     said = refusal("run", "comments", *REMOTE, "--results", str(tmp_path / "results"))
     assert said == f"loadgen: {SAID}"
     assert not list(tmp_path.rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("role", [(), ("--worker",), ("--master",)])
+def test_a_place_for_rows_that_is_none_or_holds_a_secret(role: tuple[str, ...]) -> None:
+    run = ("run", *role) if role == ("--worker",) else ("run", "comments", *role)
+    assert "--spool-to: the path is not absolute" in refusal(*run, "--spool-to", "rows")
+    assert "--spool-to: ftp: is no place" in refusal(*run, "--spool-to", "ftp://host/rows")
+    said = refusal(*run, "--spool-to", "s3://AKIA:hunter2@bucket/rows")
+    assert "credentials come from the environment" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "command", [("report", "x"), ("verify", "x"), ("fetch", "x"), ("baseline", "x", "y")]
+)
+def test_a_place_to_read_rows_from_that_is_none(command: tuple[str, ...]) -> None:
+    said = refusal(*command, "--parts-from", "s3://b?token=hunter2")
+    assert "--parts-from: " in said
+    assert "hunter2" not in said
+
+
+def test_a_folder_without_a_run_has_no_rows_to_fetch(tmp_path: Path) -> None:
+    assert "is not a run's folder" in refusal("fetch", str(tmp_path))

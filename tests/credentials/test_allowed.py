@@ -170,3 +170,16 @@ def test_a_token_command_is_shown_before_it_runs(tmp_path: Path, capsys: pytest.
     assert shown.startswith("loadgen: the login runs a command for its token: sh -c ")
     assert "\x1b" not in shown
     assert scenario.target is not None
+
+
+def test_rows_are_stored_only_where_this_command_line_says() -> None:
+    allowed = Allowed.of(storage="/srv/rows")
+    assert allowed.demand_storage("file:///srv/rows").uri == "file:///srv/rows"
+    for told in ("file:///srv", "file:///srv/rows/more", "s3://bucket/rows"):
+        with pytest.raises(CredentialError, match=f"allow it with --spool-to {told}"):
+            allowed.demand_storage(told)
+        with pytest.raises(CredentialError, match=f"allow it with --spool-to {told}"):
+            NOTHING.demand_storage(told)
+    with pytest.raises(CredentialError, match="names no place") as caught:
+        allowed.demand_storage("s3://me:hunter2@bucket/rows")
+    assert "hunter2" not in str(caught.value)

@@ -30,6 +30,7 @@ from loadgen.run.master_messages import (
     Refuse,
     SpoolWritten,
     StandBy,
+    StoragePart,
 )
 from loadgen.run.messages import Message
 from loadgen.run.spool_transfer import SpoolReceiver
@@ -516,3 +517,10 @@ def test_a_target_that_cannot_be_used_from_here_is_one_sentence(tmp_path: Path) 
     assert caught.value.code == ExitCode.USAGE
     assert str(caught.value).startswith("the master ")
     assert "SOME_NAME" in str(caught.value)
+
+
+def test_a_worker_stores_rows_only_where_its_own_command_line_says(tmp_path: Path) -> None:
+    told = StoragePart(uri=tmp_path.as_uri(), run="run-1")
+    with pytest.raises(RunError, match=f"allow it with --spool-to {tmp_path.as_uri()}") as caught:
+        Agent(MadeUpStatistics(), MadeUpLine(), "far_1", begin(tmp_path, storage=told), clock=MadeUpClock())
+    assert caught.value.code == ExitCode.USAGE

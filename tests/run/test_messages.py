@@ -63,6 +63,11 @@ _echo = st.builds(
 )
 _cell = st.none() | st.booleans() | _count | _name | st.lists(_count, max_size=2)
 #: A Hypothesis strategy for each type of message.
+_stored = st.builds(
+    workers.StoredFile,
+    **dict.fromkeys(("pieces", "bytes", "rows"), _count),
+    sha256=st.binary(min_size=32, max_size=32).map(bytes.hex),
+)
 MADE: dict[type[Message], st.SearchStrategy[Any]] = {
     masters.Begin: st.builds(
         masters.Begin,
@@ -128,6 +133,7 @@ MADE: dict[type[Message], st.SearchStrategy[Any]] = {
         piece=st.binary(max_size=300),
         crc32=st.integers(0, (1 << 32) - 1),
     ),
+    workers.Stored: st.builds(workers.Stored, bytes=_count),
     workers.Status: st.builds(
         workers.Status,
         progress=_counts,
@@ -157,7 +163,9 @@ MADE: dict[type[Message], st.SearchStrategy[Any]] = {
             max_size=3,
         ),
         checks=st.dictionaries(_name, st.builds(workers.Check, passed=_count, failed=_count), max_size=3),
-        gathered_by=st.sampled_from(["shared folder", "messages"]),
+        gathered_by=st.sampled_from(["shared folder", "messages", "storage"]),
+        stored=st.none() | st.dictionaries(_name, _stored, max_size=2),
+        unstored=_name_or_none,
         rows=_counts,
         files=st.none() | _counts,
         left=_name_or_none,

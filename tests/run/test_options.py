@@ -198,6 +198,8 @@ def test_a_worker_and_a_master_are_told_what_they_may_use() -> None:
         # On a master, `--allow-remote` permits a remote target. On a worker, it permits fetching the clients' tokens
         # from a remote host.
         "--allow-remote": Reader.BOTH,
+        # A master stores nothing itself, and a worker only where its own command line says.
+        "--spool-to": Reader.BOTH,
         # A worker loads only the files that its own command line names.
         "--allow-users": Reader.PARENT,
     }

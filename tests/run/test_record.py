@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.record.making import last_of_each_life
 from loadgen.exits import RunError
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run.placement import Placement
-from loadgen.run.record import RunFolder, _last_of_each_life
+from loadgen.run.record import RunFolder
 from tests.measure.event_rows import record
 
 TARGET = {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"}
@@ -74,5 +75,5 @@ def test_of_each_life_the_row_written_last_is_kept(batches: list[list[tuple[int,
         written.append(
             pa.RecordBatch.from_pydict(columns, pa.schema([(name, pa.int32()) for name in columns]))
         )
-    kept = list(_last_of_each_life(iter(written), ("connection", "life")))
+    kept = list(last_of_each_life(iter(written), ("connection", "life")))
     assert [number for batch in kept for number in batch["row"].to_pylist()] == sorted(last.values())

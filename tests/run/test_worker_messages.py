@@ -299,6 +299,10 @@ def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it
     foreign = {**FINISHED, "files": {"deliveries-0001.arrows": 0}}
     with pytest.raises(ValueError, match="not a file of its spool"):
         coordinator.receive("one", sent(messages.FINISHED, foreign))
+    stored = {"pieces": 1, "bytes": 1, "rows": 1, "sha256": "0" * 64}
+    for name in ("deliveries-0001.arrows", "../x", "deliveries-0000.arrows/../x"):
+        with pytest.raises(ValueError, match="not a file of its spool"):
+            coordinator.receive("one", sent(messages.FINISHED, {**FINISHED, "stored": {name: stored}}))
     assert coordinator.workers["one"].pending
 
 

@@ -117,6 +117,8 @@ class MasterRun:
                 cancelled=lambda: self._interrupts > 1,
                 sleep=self._sleep,
             )
+            if analysis.returncode == 0 and (where := coordinator.folder.leave_rows_in_storage()) is not None:
+                say(where)
         interrupted = self._interrupts > (1 if self.closing else 0)
         found = ending.decide(folder, coordinator.exit_code, analysis, interrupted, coordinator.unwritten)
         for sentence in found.sentences:

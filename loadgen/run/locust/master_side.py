@@ -23,6 +23,7 @@ from loadgen.run.master_messages import Begin
 from loadgen.run.messages import Link, Message
 from loadgen.run.option import AbortOn
 from loadgen.run.placement import Placement
+from loadgen.run.spool_to import storage_of
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 from loadgen.transport.sources import SourceError
@@ -139,6 +140,7 @@ class MasterSide:
                 abort_on=[AbortOn(each) for each in self._options.abort_on or ()],
                 live=prepared.live.wanted,
                 refused=self._workers.refused,
+                storage=storage_of(self._options),
             )
         except RunError as error:
             self._this_process.stop(str(error), error.code)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from loadgen.console import say
 from loadgen.exits import why
 from loadgen.live.state import LiveState
 from loadgen.measure import clockbound, histograms
@@ -13,7 +14,7 @@ from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Pong
 from loadgen.run.messages import Link, Message
 from loadgen.run.spool_transfer import SpoolReceiver
-from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
+from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status, Stored, own_files
 
 
 class Inbox:
@@ -57,6 +58,8 @@ class Inbox:
                 self._on_status(worker_id, message)
             case Piece():
                 self._on_piece(worker_id, message)
+            case Stored():
+                self._on_stored()
             case Finished():
                 self._on_finished(worker_id, message)
 
@@ -105,6 +108,10 @@ class Inbox:
             return
         self._link.to_agents(answer, worker_id)
 
+    def _on_stored(self) -> None:
+        """Note that a worker is still storing its record."""
+        self.progressed_ns = self._clock.now_ns()
+
     def _on_finished(self, worker_id: str, finished: Finished) -> None:
         """Note that a worker has handed over its record.
 
@@ -115,5 +122,9 @@ class Inbox:
         if state.finished is not None:
             raise ValueError("it has handed over its record already")
         state.missing_bytes = self._receiver.missing(state.info.worker, finished.files or {})
+        if foreign := sorted((finished.stored or {}).keys() - own_files(state.info.worker)):
+            raise ValueError(f"it names {foreign[0]!a}, which is not a file of its spool")
+        if finished.unstored is not None:
+            say(f"{state.info.name}: {finished.unstored}")
         state.finished, state.left = finished, finished.left
         self._phases.changed.set()

@@ -16,6 +16,7 @@ from loadgen.run.worker_messages import (
     Finished,
     Proxy,
     Undecodable,
+    clipped,
     clipped_counts,
 )
 from loadgen.transport import proxy
@@ -72,5 +73,7 @@ class LastWord:
             rows=spool.rows,
             spool_bytes=spool.written_bytes,
             files=spool.totals(),
+            stored=spool.stored(),
+            unstored=clipped(spool.unstored),
             left=left,
         )

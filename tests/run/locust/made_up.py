@@ -114,7 +114,9 @@ class Coordinator:
 
     def __init__(self, folder: Path, **given: Any) -> None:
         self.given = given
-        self.folder = SimpleNamespace(path=folder)
+        self.folder = SimpleNamespace(path=folder, leave_rows_in_storage=lambda: self.where)
+        #: The sentence on where the run's rows are, or None.
+        self.where: str | None = None
         self.manifest = SimpleNamespace(reason=None)
         self.phase = "measure"
         self.exit_code = ExitCode.PASSED

@@ -123,6 +123,16 @@ def test_without_a_report_none_is_drawn(tmp_path: Path) -> None:
     assert wanted == [False, True]
 
 
+def test_where_the_rows_are_is_said_unless_the_report_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for returncode, count in ((0, 1), (3, 0)):
+        run = Conducted(tmp_path, analysed(returncode))
+        run.coordinator.where = "the rows are in a bucket"
+        run.code()
+        assert capsys.readouterr().err.count("the rows are in a bucket") == count
+
+
 def test_the_first_interrupt_ends_the_load_and_the_second_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,7 @@ from scale.__main__ import measure
 if __name__ == "__main__":
     command = [sys.executable, "-m", "loadgen"]
     options = Namespace(rates=[20_000.0], seconds=2.5, clients=3, complete=True, command=command)
+    options.stored = sys.argv[1] == "stored"
     steps = measure(options, 3, Path(sys.argv[2]))
     (made,) = runs_in(Path(sys.argv[2]) / "results")
     print(json.dumps({"steps": len(steps), "manifest": json.loads((made / "manifest.json").read_text())}))
@@ -150,13 +151,15 @@ def test_the_saturating_sender_in_c_sends_frames_like_the_other_each_with_its_ow
         assert found["began_ns"] <= intended_ns == sent_ns <= found["ended_ns"]
 
 
-def test_a_real_master_takes_the_whole_record_of_simulated_workers(tmp_path: Path) -> None:
-    found = figures_of(SCALE, "-", tmp_path)
+@pytest.mark.parametrize("way", ["messages", "stored"])
+def test_a_real_master_takes_the_whole_record_of_simulated_workers(tmp_path: Path, way: str) -> None:
+    found = figures_of(SCALE, way, tmp_path)
     workers = found["manifest"]["workers"]
     assert len(workers) == 3
     for worker in workers:
         assert worker["finished"] is True
-        assert worker["gathered_by"] == "messages"
+        assert worker["gathered_by"] == ("storage" if way == "stored" else way)
         assert worker["rows"]["deliveries"] == worker["deliveries"] > 0
         assert worker["clients"] in (3, 4)
     assert found["manifest"]["refused"] is None
+    assert found["manifest"]["status"] == "complete", found["manifest"]["reason"]
