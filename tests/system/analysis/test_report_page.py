@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import analysis
 from analysis.report.page import render
@@ -327,3 +328,25 @@ def test_names_of_phases_are_above_the_data_and_colours_are_explained(page: Page
     assert page.run(
         "[...document.querySelectorAll('.bk-Notifications')].every((each) => !each.getClientRects().length)"
     )
+
+
+def test_nothing_is_seen_at_the_left_edge_of_a_chart(page: Page, tmp_path: Path) -> None:
+    # Let Bokeh paint all charts once more: it is then that it draws the axis's label at the edge, too.
+    page.run(
+        """document.querySelectorAll('figure[data-plot] .canvas').forEach(({chart: {plot}}) => {
+        const axis = plot.xaxes[0], label = axis.axis_label; axis.axis_label = ''; axis.axis_label = label; });
+        setTimeout(() => { window.painted = true; }, 500)"""
+    )
+    page.wait("window.painted")
+    page.screenshot(tmp_path / "page.png")
+    places: list[dict[str, float]] = page.run(
+        "[...document.querySelectorAll('figure[data-plot] .canvas')].map((each) => {"
+        " const {left, top, height} = each.getBoundingClientRect(); return {left, top: top + scrollY, height}; })"
+    )
+    assert places
+    with Image.open(tmp_path / "page.png") as opened:
+        image = opened.convert("RGB")
+    for each in places:
+        left, top = round(each["left"]), round(each["top"])
+        edge = image.crop((left, top, left + 2, top + int(each["height"])))
+        assert len(edge.getcolors() or ()) == 1, each
