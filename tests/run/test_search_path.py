@@ -104,6 +104,7 @@ PERMITTED = {
     "--allow-commands": "true",
     "--allow-env": "[SOME_SECRET]",
     "--allow-file": "[/]",
+    "--spool-to": "/srv/rows",
 }
 
 

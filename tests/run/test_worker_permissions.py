@@ -50,6 +50,7 @@ def options(**given: Any) -> SimpleNamespace:
         "allow_file": [],
         "allow_commands": False,
         "allow_remote": False,
+        "spool_to": None,
         "processes": None,
         "worker": True,
     }

@@ -59,6 +59,7 @@ class Site:
                 no_report=False,
                 summary_json=False,
                 quiet=False,
+                spool_to=None,
             ),
             self.workers,
             self.process,
