@@ -209,7 +209,8 @@ def _wrong_name(
             return None
         if name in data:
             return f"has {{{name}}}, which is data: name one of its columns too, as in {{{name}.id}}"
-        return f"has {{{name}}}, which is not a variable{nearest(name, variables) or '; there are none (key variables)'}"
+        known = nearest(name, variables) or "; there are none (key variables)"
+        return f"has {{{name}}}, which is not a variable{known}"
     source, column = meant
     if source not in data:
         return no_source(name, data)
