@@ -12,6 +12,17 @@ _POLL_S = 0.01
 
 
 @contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield the two ends of a TCP connection on the loopback; only the first does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with peer, ours:
+        ours.setblocking(False)
+        yield ours, peer
+
+
+@contextmanager
 def accepting(converse: Callable[[socket.socket], None]) -> Iterator[socket.socket]:
     """Yield a listener on the loopback; ``converse`` handles each connection in a separate thread.
 

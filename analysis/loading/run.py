@@ -275,7 +275,7 @@ def load(path: str | Path, parts_from: Sequence[str] = ()) -> Run:
     folder = Path(path)
     try:
         found = manifest.read(folder, FORMATS)
-        parts = home.away(found)
+        parts = home.away(folder, found)
         borrowed = None if parts is None else home.borrowed(folder, parts, parts_from)
         tables.check(folder if borrowed is None else Path(borrowed.name))
     except ManifestError as error:

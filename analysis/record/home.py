@@ -7,10 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
+from analysis import text
 from analysis.record import making, parts, places
-from analysis.record.parts import Parts, Stored
+from analysis.record.parts import Parts, StoredRun
 from analysis.record.storage import Storage, StorageError
 
 
@@ -18,16 +20,24 @@ class AwayError(Exception):
     """A record's rows are in a place from which they could not be read; the text is one sentence."""
 
 
-def away(manifest: Any) -> Parts | None:
-    """Return where a record's rows are, or None if they are in the run's folder.
+def parts_of(folder: Path, manifest: Any) -> Parts | None:
+    """Return the `parts` of a run folder's manifest, or None if its workers stored no rows elsewhere.
 
     Raises:
-        AwayError: the manifest's `parts` are not valid.
+        AwayError: the `parts` are not valid.
     """
+    found = manifest.get("parts") if isinstance(manifest, dict) else None
     try:
-        found = parts.parts_of(manifest)
+        return None if found is None else msgspec.convert(found, Parts)
     except ValueError as error:
-        raise AwayError(f"holds a damaged record: manifest.json: parts: {error}") from None
+        raise AwayError(
+            f"{folder} holds a damaged record: manifest.json: parts: {text.clean(error)}"
+        ) from None
+
+
+def away(folder: Path, manifest: Any) -> Parts | None:
+    """Return where a record's rows are, or None if they are in the run's folder; raises AwayError as `parts_of`."""
+    found = parts_of(folder, manifest)
     return found if found is not None and found.away else None
 
 
@@ -60,7 +70,7 @@ def write(folder: Path, found: Parts, storage: Storage, target: Path) -> None:
         AwayError: the storage cannot be read, or a part of it is missing or altered.
         OSError: a table cannot be written.
     """
-    stored = Stored(storage, found.run)
+    stored = StoredRun(storage, found.run)
     listed = sorted(found.streams, key=lambda part: part.worker)
     try:
         making.write_tables(target, lambda table: stored.listed(listed, table))

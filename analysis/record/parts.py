@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
-import msgspec
 import pyarrow as pa
 from msgspec import Meta, Struct
 
@@ -246,7 +245,7 @@ class _Pieces(io.RawIOBase):
 
 
 @dataclass
-class Stored:
+class StoredRun:
     """The rows of a run in a place."""
 
     storage: Storage
@@ -283,12 +282,6 @@ def demand_begun(storage: Storage, run: str) -> None:
     """Raise StorageError if the place has no folder of a run."""
     if BEGUN not in storage.sizes((checked_run(run),)):
         raise StorageError(f"there is no {run}/{BEGUN}")
-
-
-def parts_of(manifest: Any) -> Parts | None:
-    """Return a manifest's `parts`, or None if it has none; raises ValueError if they are not valid."""
-    found = manifest.get("parts") if isinstance(manifest, dict) else None
-    return None if found is None else msgspec.convert(found, Parts)
 
 
 def trusted(parts: Parts, places: list[Place]) -> Storage | None:

@@ -76,7 +76,7 @@ def trust_parts(uris: list[str] | None) -> None:
         from analysis.record import places
 
         try:
-            places.trust(places.named(uris))
+            places.trust([places.Place.of(uri) for uri in uris])
         except places.PlaceError as error:
             fail(f"--parts-from: {error}")
 

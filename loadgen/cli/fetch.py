@@ -27,7 +27,7 @@ def fetch(
 
     trust_parts(parts_from)
     try:
-        parts = home.away(manifest.read(run, FORMATS))
+        parts = home.away(run, manifest.read(run, FORMATS))
         if parts is None:
             print(f"the rows are here already: {run}")
             return

@@ -9,12 +9,13 @@ received is compared with the bytes of the messages read from it.
 
 import _socket  # not patched by gevent, since a native thread calls `look`, the method that uses it
 import socket
-import struct
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 import zmq
+
+from loadgen.transport.tcp_info import received_bytes
 
 #: A connection hoards if it has received more than this number of bytes beyond the messages read from it. This is 1.5
 #: times the 64 messages of 2 MiB that may wait in its queue (see `loadgen.run.wire`).
@@ -31,8 +32,6 @@ FAILED: Final = frozenset(
 _MOST_ADDRESSES: Final = 1_000
 _MOST_OPEN: Final = 100_000
 _UNKNOWN: Final = "an unknown address"
-#: Reads `tcpi_bytes_received` from the `struct tcp_info` of linux/tcp.h.
-_RECEIVED: Final = struct.Struct("=128xQ")
 
 
 @dataclass(slots=True)
@@ -94,8 +93,7 @@ class Connections:
             except OSError:
                 continue
             try:
-                told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
-                received = _RECEIVED.unpack(told)[0] if len(told) == _RECEIVED.size else 0
+                received = received_bytes(connection) or 0
                 # Compare the peer's address too: the descriptor may meanwhile belong to another connection.
                 if received - known.read > MOST_UNREAD and _name(connection.getpeername()) == known.peer:
                     _count(self.hoards, known)

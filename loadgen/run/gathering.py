@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.record.parts import Found, Part, Stored, StoredWorker
+from analysis.record.parts import Found, Part, StoredRun, StoredWorker
 from analysis.record.schemas import SCHEMAS, spool_name
 from analysis.record.storage import Storage
 from loadgen.measure.spool import read_batches
@@ -39,7 +39,7 @@ class GatheredParts(Gathered):
 
     def __init__(self, spool: Path, workers: list[dict[str, Any]], storage: Storage, run: str) -> None:
         super().__init__(spool, workers)
-        self._stored = Stored(storage, run)
+        self._stored = StoredRun(storage, run)
         #: The place, as a URI.
         self.uri = storage.place.uri
         self._parts: dict[str, Part] = {}

@@ -238,18 +238,19 @@ class RunFolder:
     def _gathered(self) -> Gathered:
         if self.manifest.parts is None:
             return Gathered(self.spool, self.manifest.workers)
-        try:
-            found = parts.parts_of(vars(self.manifest))
-        except ValueError as error:
-            raise AwayError(f"{self.path}: manifest.json: parts: {error}") from None
-        assert found is not None
+        found = self._parts()
         storage = home.storage_of(self.path, found)
         return GatheredParts(self.spool, self.manifest.workers, storage, found.run)
 
+    def _parts(self) -> parts.Parts:
+        """Return the manifest's `parts`, which it must have; raises AwayError if they are not valid."""
+        found = home.parts_of(self.path, vars(self.manifest))
+        assert found is not None
+        return found
+
     def _stored_at(self) -> tuple[str, str]:
         """Return how sentences name the place where workers stored their rows, and the run's folder there."""
-        found = parts.parts_of(vars(self.manifest))
-        assert found is not None
+        found = self._parts()
         uri = home.shown(found)
         return uri, f"{uri}/{found.run}"
 

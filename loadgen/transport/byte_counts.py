@@ -2,15 +2,13 @@
 
 The kernel merges the data that waits in a socket and keeps only the last segment's stamp. So a connection that is read
 slowly, and whose socket is hardly ever empty, would have no useful lower bound on its arrivals. But the kernel also
-counts the bytes that have arrived in order, read or not (`tcpi_bytes_received` in struct tcp_info; RFC 4898,
-tcpEStatsAppHCThruOctetsReceived). One greenlet per process asks for the counts of all such connections every few
-milliseconds. A message that ends at a certain byte arrived between the last time at which the count was lower and the
-first time at which it was not.
+counts the bytes that have arrived in order, read or not (`tcp_info.received_bytes`). One greenlet per process asks for
+the counts of all such connections every few milliseconds. A message that ends at a certain byte arrived between the
+last time at which the count was lower and the first time at which it was not.
 """
 
 import os
 import socket
-import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,30 +17,17 @@ from weakref import WeakKeyDictionary
 import gevent
 
 from loadgen.measure.clock import now_ns
-from loadgen.transport.silence import unread_bytes
+from loadgen.transport.hubs import of_hub
+from loadgen.transport.tcp_info import received_bytes, unread_bytes
 
 #: Shortest time (s) between two queries of the same connection.
 _PERIOD_S: Final = 0.002
 #: Most queries per second in a process, about half a per cent of a core. More connections are each asked less often.
 _QUERIES_PER_S: Final = 2_000
-#: Offset and format of tcpi_bytes_received in struct tcp_info (linux/tcp.h).
-_BYTES_RECEIVED_AT: Final = 128
-_COUNT: Final = struct.Struct("=Q")
 #: Most counts that are kept for a connection. Beyond that, every other one is dropped, which widens the bounds.
 _COUNTS_MAX: Final = 4_096
 #: Attempts to find a moment at which nothing arrives between two queries.
 _ATTEMPTS: Final = 10
-
-
-def received_bytes(sock: socket.socket) -> int | None:
-    """Return how many bytes a TCP socket has received in order, read or not; None if it is closed or cannot tell."""
-    if not hasattr(socket, "TCP_INFO"):
-        return None
-    try:
-        said = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED_AT + _COUNT.size)
-        return int(_COUNT.unpack_from(said, _BYTES_RECEIVED_AT)[0])
-    except (OSError, struct.error):
-        return None
 
 
 def read_bytes(sock: socket.socket) -> int | None:
@@ -146,8 +131,4 @@ _watches: "WeakKeyDictionary[Any, CountWatch]" = WeakKeyDictionary()
 
 def count_watch() -> CountWatch:
     """Return the `CountWatch` of the calling thread's event loop; a forked process gets a new one."""
-    hub = gevent.get_hub()
-    found = _watches.get(hub)
-    if found is None or found.process != os.getpid():
-        found = _watches[hub] = CountWatch()
-    return found
+    return of_hub(_watches, CountWatch)

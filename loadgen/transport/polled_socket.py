@@ -9,8 +9,9 @@ from loadgen.transport.dialing import DialError, remote_of
 from loadgen.transport.framing import OnText
 from loadgen.transport.polled_source import Source
 from loadgen.transport.poller import NativePoller, Poller, poller, python_poller
-from loadgen.transport.silence import OnSilent, Silence, last_data_ns, silence_watch, unread_bytes
+from loadgen.transport.silence import OnSilent, Silence, silence_watch
 from loadgen.transport.slow_reading import SlowReading
+from loadgen.transport.tcp_info import last_data_ns, unread_bytes
 
 
 class PolledSocket(Source):

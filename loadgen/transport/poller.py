@@ -33,7 +33,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -43,6 +43,7 @@ from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.framing import OnText
+from loadgen.transport.hubs import existing, of_hub
 from loadgen.transport.isolation import contain, pass_on
 from loadgen.transport.polled_source import Source
 
@@ -314,7 +315,6 @@ class Poller:
         return arrival_ns, read_ns, within_ns, 0 if emptied and control else within_ns
 
 
-_Kind = TypeVar("_Kind", Poller, NativePoller)
 _pollers: "WeakKeyDictionary[Any, NativePoller]" = WeakKeyDictionary()
 _python_inlets: "WeakKeyDictionary[Any, Poller]" = WeakKeyDictionary()
 
@@ -334,7 +334,7 @@ def _same_clock() -> bool:
 
 def poller() -> Poller | NativePoller:
     """Return the poller of the calling thread's hub; a forked process gets a new one."""
-    return _of_hub(_pollers, NativePoller) if is_native() else python_poller()
+    return of_hub(_pollers, NativePoller) if is_native() else python_poller()
 
 
 def thread_priority() -> native.Priority | None:
@@ -351,18 +351,9 @@ def thread_cpu_ns() -> int | None:
 
 def _native_here() -> NativePoller | None:
     """Return the native poller of the calling thread's hub, if there is one already."""
-    found = _pollers.get(gevent.get_hub()) if is_native() else None
-    return None if found is None or found.process != os.getpid() else found
+    return existing(_pollers) if is_native() else None
 
 
 def python_poller() -> Poller:
     """Return the gevent hub's Python poller, which reads by the method ``recvmsg_into`` of each source."""
-    return _of_hub(_python_inlets, Poller)
-
-
-def _of_hub(known: "WeakKeyDictionary[Any, _Kind]", kind: type[_Kind]) -> _Kind:
-    hub = gevent.get_hub()
-    found = known.get(hub)
-    if found is None or found.process != os.getpid():
-        found = known[hub] = kind()
-    return found
+    return of_hub(_python_inlets, Poller)

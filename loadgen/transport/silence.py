@@ -12,13 +12,8 @@ depend on when this process reads. But a stalled event loop lets the receive win
 send. So a connection with unread data is not silent, and time in which the event loop was stalled does not count.
 """
 
-import array
-import fcntl
 import heapq
 import os
-import socket
-import struct
-import termios
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +25,7 @@ import gevent
 
 from loadgen.measure.clock import now_ns
 from loadgen.transport import isolation
+from loadgen.transport.hubs import of_hub
 
 #: A callback that gets the wall-clock time (ns since the epoch) at which data last arrived.
 OnSilent = Callable[[int], None]
@@ -45,9 +41,6 @@ _STALL_NS: Final = 50 * _MS
 _AGAIN_NS: Final = 100 * _MS
 #: Number of connections checked in one turn of the event loop.
 _AT_ONCE: Final = 200
-#: Offset and format of tcpi_last_data_recv (milliseconds) in struct tcp_info (linux/tcp.h).
-_LAST_DATA_AT: Final = 52
-_MILLISECONDS: Final = struct.Struct("=I")
 
 
 class Watched(isolation.Contained, Protocol):
@@ -156,31 +149,9 @@ class SilenceWatch:
         return sum(min(lasted_ns, at_ns - since_ns) for at_ns, lasted_ns in self._stalls if at_ns > since_ns)
 
 
-def last_data_ns(sock: socket.socket) -> int | None:
-    """Return the time (ns, to a millisecond) since a TCP socket last received data, or None if it is unknown."""
-    if not hasattr(socket, "TCP_INFO"):
-        return None
-    try:
-        said = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_AT + _MILLISECONDS.size)
-        return int(_MILLISECONDS.unpack_from(said, _LAST_DATA_AT)[0]) * _MS
-    except (OSError, struct.error):
-        return None
-
-
-def unread_bytes(sock: socket.socket) -> int:
-    """Return how many received bytes the kernel holds for a socket."""
-    found = array.array("i", [0])
-    fcntl.ioctl(sock.fileno(), termios.FIONREAD, found)
-    return found[0]
-
-
 _watches: "WeakKeyDictionary[Any, SilenceWatch]" = WeakKeyDictionary()
 
 
 def silence_watch() -> SilenceWatch:
     """Return the `SilenceWatch` of the calling thread's event loop; a forked process gets a new one."""
-    hub = gevent.get_hub()
-    found = _watches.get(hub)
-    if found is None or found.process != os.getpid():
-        found = _watches[hub] = SilenceWatch()
-    return found
+    return of_hub(_watches, SilenceWatch)

@@ -12,8 +12,9 @@ from loadgen.measure.rows import EventRow
 from loadgen.payloads.stamping import plain
 from loadgen.protocol.appsync import messages
 from loadgen.server import frames
+from tests.listening import connected
 from tests.native.test_answers import unmasked
-from tests.native.test_thread import Taking, add, connected, process_until
+from tests.native.test_thread import Taking, add, process_until
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 

@@ -10,7 +10,6 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +24,7 @@ from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 from loadgen.transport import poller as pollers
 from loadgen.transport.polled_source import Source
+from tests.listening import connected
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
@@ -67,16 +67,6 @@ class Taking:
 
 def add(poller: native.Poller, sock: socket.socket, source: object) -> None:
     poller.add(sock.fileno(), cast("Source", source), now_ns())
-
-
-@contextlib.contextmanager
-def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        peer = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-    with peer, ours:
-        ours.setblocking(False)
-        yield ours, peer
 
 
 def process_until(poller: native.Poller, condition: Any) -> None:

@@ -26,9 +26,10 @@ from loadgen.transport import kernel_time
 from loadgen.transport import poller as pollers
 from loadgen.transport.native_tls import NativeTls, native_context
 from tests.authority import trusted
+from tests.listening import connected
 from tests.native.test_pollers import delivery as sized
 from tests.native.test_pollers import frame, receive
-from tests.native.test_thread import ROOT, add, connected, delivery, process_until, rows_of
+from tests.native.test_thread import ROOT, add, delivery, process_until, rows_of
 from tests.tls_server import SocketServer
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")

@@ -95,9 +95,7 @@ ALLOWED = {
     "gevent's hub has no place for them, and what asks is below everything that knows the run": (
         "loadgen/transport/poller.py: container: _pollers",
         "loadgen/transport/poller.py: container: _python_inlets",
-        "loadgen/transport/byte_counts.py: changed: _watches[hub]",
         "loadgen/transport/byte_counts.py: container: _watches",
-        "loadgen/transport/silence.py: changed: _watches[hub]",
         "loadgen/transport/silence.py: container: _watches",
     ),
     "a buffer to decrypt into, overwritten by each read and empty in between": (

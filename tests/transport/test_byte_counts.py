@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from loadgen.measure.clock import now_ns
 from loadgen.transport import byte_counts
-from loadgen.transport.byte_counts import ByteCounts, CountWatch, count_watch, read_bytes, received_bytes
+from loadgen.transport.byte_counts import ByteCounts, CountWatch, count_watch, read_bytes
+from loadgen.transport.tcp_info import received_bytes
+from tests.listening import connected
 from tests.waiting import wait_for
 
 linux = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="no TCP_INFO")
@@ -19,12 +21,8 @@ linux = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="no TCP_INFO"
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = socket.create_connection(server.getsockname())
-        served, _ = server.accept()
-    with client, served:
-        client.setblocking(False)
-        yield client, served
+    with connected() as ends:
+        yield ends
 
 
 def test_without_a_query_nothing_is_known() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.transport.silence import SilenceWatch, last_data_ns, unread_bytes
+from loadgen.transport.silence import SilenceWatch
+from loadgen.transport.tcp_info import last_data_ns, unread_bytes
 
 MS = 1_000_000
 

@@ -17,6 +17,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.poller import FILLED, SETTLE_NS
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.websocket import WebSocket
+from tests.listening import connected as connection
 from tests.waiting import wait_for
 
 MESSAGES, MESSAGE = 200, "x" * 1_000
@@ -183,12 +184,8 @@ def reads(sock: socket.socket, slow: SlowReading) -> Callable[[], tuple[int, int
 
 @pytest.mark.skipif(not kernel_time._KNOWN, reason="no kernel stamps")
 def test_messages_that_wait_together_have_the_bounds_of_the_kernels_counts() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        client = socket.create_connection(server.getsockname())
-        served, _ = server.accept()
     slow = SlowReading(10_000.0)
-    with client, served:
-        client.setblocking(False)
+    with connection() as (client, served):
         read = reads(client, slow)
         begun_ns = now_ns()
         slow.begin(client)

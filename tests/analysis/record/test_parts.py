@@ -147,7 +147,7 @@ def test_a_record_is_read_from_no_place_that_its_reader_has_not_named(
     monkeypatch.delenv(PARTS_FROM, raising=False)
     uri = site.storage.place.uri
     manifest = recorded(site)
-    found = home.away(manifest)
+    found = home.away(tmp_path, manifest)
     assert found is not None
     with pytest.raises(AwayError, match=f"--parts-from {uri}"):
         home.storage_of(tmp_path, found)
@@ -161,7 +161,7 @@ def test_the_place_that_a_foreign_record_names_is_not_read_even_if_another_is_tr
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    found = home.away(recorded(site, uri="s3://somebody-elses-bucket/secrets"))
+    found = home.away(tmp_path, recorded(site, uri="s3://somebody-elses-bucket/secrets"))
     assert found is not None
     storage = home.storage_of(tmp_path, found, [str(other)])
     assert storage.place.uri == other.as_uri()
@@ -185,9 +185,11 @@ def test_the_place_that_a_foreign_record_names_is_not_read_even_if_another_is_tr
         ("streams", [{"worker": 3, "table": "clock", "pieces": 1, "bytes": 1, "rows": 1, "sha256": "../x"}]),
     ],
 )
-def test_names_in_a_record_that_lead_elsewhere_are_refused(site: Site, key: str, value: Any) -> None:
-    with pytest.raises(AwayError, match="damaged record"):
-        home.away(recorded(site, **{key: value}))
+def test_names_in_a_record_that_lead_elsewhere_are_refused(
+    site: Site, tmp_path: Path, key: str, value: Any
+) -> None:
+    with pytest.raises(AwayError, match=f"{tmp_path} holds a damaged record"):
+        home.away(tmp_path, recorded(site, **{key: value}))
 
 
 @given(st.text(max_size=30))
@@ -209,7 +211,7 @@ def test_no_name_that_lies_in_a_place_is_used_as_a_path(name: str) -> None:
 
 
 def test_rows_are_brought_home_whole_or_not_at_all(site: Site, tmp_path: Path) -> None:
-    found = home.away(recorded(site))
+    found = home.away(tmp_path, recorded(site))
     assert found is not None
     target = tmp_path / "home"
     target.mkdir()
@@ -230,7 +232,7 @@ def test_rows_are_brought_home_whole_or_not_at_all(site: Site, tmp_path: Path) -
 
 def test_a_record_with_other_rows_than_those_in_the_place_is_not_read(site: Site, tmp_path: Path) -> None:
     """Someone may have replaced all pieces by others, whose names have the right checksums."""
-    found = home.away(recorded(site))
+    found = home.away(tmp_path, recorded(site))
     assert found is not None
     for number in range(len(site.pieces)):
         site.path(number).unlink()
@@ -240,7 +242,7 @@ def test_a_record_with_other_rows_than_those_in_the_place_is_not_read(site: Site
 
 
 def test_a_folder_that_is_not_there_is_said(site: Site, tmp_path: Path) -> None:
-    found = home.away(recorded(site))
+    found = home.away(tmp_path, recorded(site))
     assert found is not None
     with pytest.raises(AwayError, match=r"there is no run-1/run\.json, so its rows in file:///nowhere"):
         home.write(tmp_path, found, Storage(Place.of("/nowhere/at/all")), tmp_path)

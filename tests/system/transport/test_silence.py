@@ -75,7 +75,8 @@ def silent_server() -> Iterator[Announcement]:
 
 STOPPED = """
 import socket, sys, gevent, time
-from loadgen.transport.silence import SilenceWatch, last_data_ns, unread_bytes
+from loadgen.transport.silence import SilenceWatch
+from loadgen.transport.tcp_info import last_data_ns, unread_bytes
 sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 sock.setblocking(False)
 
