@@ -11,7 +11,7 @@ import gevent
 class OfHub(Protocol):
     """An object that belongs to one event loop."""
 
-    #: Id of the process that made it. A forked process needs another: it shares the hub object, but nothing else.
+    #: Id of the process that made it. A forked process inherits the object, and must make one of its own.
     process: int
 
 

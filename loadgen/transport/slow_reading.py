@@ -137,7 +137,7 @@ def _closer(earliest_ns: int, latest_ns: int, after_ns: int | None) -> int:
     """Return how long before ``latest_ns`` a message can have arrived: not before ``earliest_ns`` nor ``after_ns``.
 
     A segment's stamp may be up to `SETTLE_NS` older than the moment in which its bytes are counted. A bound that the
-    latest time contradicts is left out: a segment that arrives before an earlier one is counted with it.
+    latest time contradicts is left out: a segment that arrives out of order is counted once those before it are there.
     """
     if after_ns is not None and earliest_ns < after_ns - SETTLE_NS < latest_ns:
         earliest_ns = after_ns - SETTLE_NS
