@@ -46,6 +46,10 @@ class Rows:
         Raises ValueError unless there are 1 to 64 columns and 1 to 16,777,216 rows.
         """
 
+    @property
+    def compared(self) -> int:
+        """Number of events that fast paths did not parse, since another connection had received the same bytes."""
+
     def add(self, subscription: int, arrival_ns: int, read_ns: int, stamp: tuple[int, ...], /) -> None:
         """Append a row: the three numbers, the arrival's uncertainty, then the stamp.
 

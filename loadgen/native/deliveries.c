@@ -164,7 +164,7 @@ static int deliveries_take(
     }
     if (!is_known) {
         known_add(
-            self->fast_path.rows->known, self->path, &self->next, event, (size_t)(event_end - event), stamp.numbers);
+            self->fast_path.rows->known, self->path, &self->next, event, (size_t)(event_end - event), &stamp);
     }
     return delivery_append(fast_path->rows, subscription->number, stamp.numbers, times, uncertain_ns);
 }

@@ -14,7 +14,7 @@ Known *known_new(void);
 
 /* Searches the recently added events for the event whose text begins at `at`, within a JSON string that ends before
    `end`. Only events whose stamp was found by `path` count. Each connection receives events in the same order, so a
-   search begins at `*next`, a number that the connection keeps between calls and that is 0 at first.
+   search tries first the event `*next`, a number that the connection keeps between calls and that is 0 at first.
 
    Returns the position of the closing quote and writes the stamp into `numbers`, or returns NULL if the event is not
    known. */
@@ -27,9 +27,12 @@ const unsigned char *known_find(
 int known_find_whole(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t length, int64_t *numbers);
 
-/* Remembers an event whose stamp, `numbers`, was found by this path, so that later searches find it. */
+/* Remembers an event whose stamp was found by this path, within `event`, so that later searches find it. */
 void known_add(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *event, size_t length,
-    const int64_t *numbers);
+    const JsonStamp *stamp);
+
+/* Returns how many searches have ever found their event. */
+uint64_t known_found(const Known *self);
 
 #endif

@@ -24,7 +24,7 @@ int lane_event(Lane *lane, const unsigned char *at, const unsigned char *end, Un
     const unsigned char *after = json_stamp(at, end, lane->path, &stamp);
     if (after == NULL || json_space(after, end) != end) return 0;
     memcpy(unit->stamp, stamp.numbers, sizeof unit->stamp);
-    known_add(known, lane->path, &lane->next, at, length, stamp.numbers);
+    known_add(known, lane->path, &lane->next, at, length, &stamp);
     return 1;
 }
 

@@ -338,6 +338,19 @@ static PyObject *rows_give_back(PyObject *object, PyObject *given) {
     Py_RETURN_NONE;
 }
 
+static PyObject *rows_compared(PyObject *object, void *Py_UNUSED(closure)) {
+    Rows *self = (Rows *)object;
+    rows_lock(self);
+    uint64_t found = known_found(self->known);
+    rows_unlock(self);
+    return PyLong_FromUnsignedLongLong(found);
+}
+
+static PyGetSetDef rows_properties[] = {
+    {"compared", rows_compared, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMethodDef rows_methods[] = {
     {"add", (PyCFunction)(void (*)(void))rows_add, METH_FASTCALL, NULL},
     {"take", rows_take, METH_NOARGS, NULL},
@@ -357,4 +370,5 @@ PyTypeObject RowsType = {
     .tp_traverse = rows_traverse,
     .tp_clear = rows_clear,
     .tp_methods = rows_methods,
+    .tp_getset = rows_properties,
 };

@@ -118,3 +118,40 @@ def test_events_that_nobody_else_gets_are_recorded_whether_they_are_remembered_o
     assert found[:20_000] == list(range(20_000))
     assert found[20_000:] == [number for number in range(3_000) for _ in everyone]
     assert all(after >= before for before, after in pairwise(found[20_000:]))
+
+
+@pytest.mark.parametrize(
+    ("size", "at_once", "channels"),
+    [
+        (5, 1, 1),
+        (5, 20, 1),
+        (5, 60, 1),
+        (5, 1, 20),
+        (5, 3, 20),
+        (2_000, 1, 1),
+        (2_000, 25, 1),
+        (2_000, 1, 20),
+    ],
+)
+def test_a_fan_out_is_compared_whatever_came_before(size: int, at_once: int, channels: int) -> None:
+    rows = native.Rows(9, 100_000)
+    everyone = [connection(rows) for _ in range(100)]
+    # Events that only one connection gets make the fast paths pause, and leave each connection at another place.
+    before = 8_720
+    for number in range(before):
+        data = frame("s1", event([1, 2, number, 4, 5], "x"))
+        assert everyone[number * number % 97].take_frames(data, 7, 8) == len(data)
+    assert rows.compared == 0
+    rounds = 40
+    for number in range(rounds):
+        stamps = [[9, 2, number * at_once + each, 10**18 + number, 5] for each in range(at_once)]
+        bursts = [
+            b"".join(frame("s1", event(stamp, chr(97 + channel) * size)) for stamp in stamps)
+            for channel in range(channels)
+        ]
+        for who, fast_path in enumerate(everyone):
+            burst = bursts[who % channels]
+            assert fast_path.take_frames(burst, 7, 8) == len(burst)
+    assert len(rows_in(rows)) == before + rounds * at_once * len(everyone)
+    # Only the first subscriber of a channel brings new events.
+    assert rows.compared == rounds * at_once * (len(everyone) - channels)
