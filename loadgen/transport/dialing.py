@@ -20,6 +20,7 @@ from gevent.monkey import get_original
 from loadgen.protocol.hosts import is_loopback
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.local_ports import LocalAddressError
+from loadgen.transport.port_windows import PortWindows
 from loadgen.transport.proxy import Proxy
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
 from loadgen.transport.sources import Sources
@@ -121,6 +122,7 @@ class Dialer:
         self._on_note = on_note
         self._turns: dict[tuple[str, int], int] = {}
         self._memory: dict[str, _Memory] = {}
+        self._ports = PortWindows.of_this_machine()
 
     def connect(self, host: str, port: int, timeout_s: float, through: Proxy | None = None) -> socket.socket:
         """Return a connected, non-blocking raw socket with TCP_NODELAY; blocks the calling greenlet.
@@ -246,7 +248,7 @@ class Dialer:
                 raw.setblocking(False)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sources.bind(raw)
-            code = raw.connect_ex(address.address)
+            code = self._ports.connect(raw, address.address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
         except BaseException:
