@@ -7,7 +7,6 @@ stream and stops, so no process outlives the others.
 """
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from loadgen import garbage
 from loadgen.server import lifecycle, listening, relay
 from loadgen.server.config import ServerConfig
 from loadgen.server.hub import Counters
@@ -80,8 +80,7 @@ def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int
     port = listeners[0].sockets[0].getsockname()[1]
     # Freeze the heap, so that its pages stay shared with the forks: a garbage collection would write to them and so
     # copy them.
-    gc.collect()
-    gc.freeze()
+    garbage.spare_existing()
     # Block the signals until each process has installed its handlers. Before that, a signal would end it with a
     # traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -248,8 +247,7 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
     server = lifecycle.Server(config, hub, rates)
     try:
         await server.start(place.listeners)
-        gc.collect()
-        gc.freeze()
+        garbage.spare_existing()
         _tell(place.control, _READY)
         await stop.wait()
         await hub.relay.settle()

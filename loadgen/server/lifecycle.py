@@ -1,7 +1,6 @@
 """Start and stop a server: signals, the ready announcement, and the exit codes."""
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from loadgen import garbage
 from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
 from loadgen.server import quiet
 from loadgen.server.api import EventApi
@@ -87,9 +87,7 @@ async def serve_alone(config: ServerConfig, *, announce: bool, exit_with_stdin: 
         port = await server.start()
         if exit_with_stdin:
             watch_stdin(loop, stop)
-        # Objects that exist now live until the end, so exclude them from later garbage collections.
-        gc.collect()
-        gc.freeze()
+        garbage.spare_existing()
         say_ready(config, port, [os.getpid()], announce=announce)
         await stop.wait()
     finally:

@@ -1,7 +1,6 @@
 """Run one stand-in server until it is asked to stop."""
 
 import asyncio
-import gc
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
+from loadgen import garbage
 from loadgen.server import quiet
 from loadgen.server.api_keys import api_key_from_environment, generate_api_key
 from loadgen.server.lifecycle import (
@@ -141,9 +141,7 @@ async def _serve(
         port = await listen(runner, config)
         if exit_with_stdin:
             watch_stdin(loop, stop)
-        # Objects that exist now live until the end, so exclude them from later garbage collections.
-        gc.collect()
-        gc.freeze()
+        garbage.spare_existing()
         _say_ready(config, port, announce=announce)
         await stop.wait()
     finally:
