@@ -66,15 +66,19 @@ def paced(rate: float, pattern: Pattern, seconds: float) -> Order:
 
 @dataclass
 class Row:
-    """The results of one receiver in one pattern; `phases` has one result per round."""
+    """The results of one receiver in one pattern; `phases` has one result for each time that it was sent events.
+
+    `limits` has the results of the limit, if it was sent the same events in turn with the receiver.
+    """
 
     name: str
     pattern: Pattern
     phases: list[Phase] = field(default_factory=list)
+    limits: list[Phase] = field(default_factory=list)
     frames_per_read: list[float] = field(default_factory=list)
 
     def add(self, one: Running, phase: Phase) -> str | None:
-        """Add the result of a round, once the receiver has stopped; return an error if the receiver was late."""
+        """Add a result, once the receiver has stopped; return an error if the receiver was late."""
         self.phases.append(phase)
         per_read = one.frames_per_read(phase)
         if per_read is None:
@@ -91,6 +95,13 @@ class Row:
     def per_cpu_s(self) -> float:
         """Frames per CPU second, from the mean cost of a frame."""
         return 1 / fmean(phase.cpu_per_frame_s for phase in self.phases)
+
+    @property
+    def of_limit(self) -> float | None:
+        """Frames per CPU second as a share of the limit's, measured in turns at the same rate; None if it was not."""
+        if not self.limits:
+            return None
+        return fmean(phase.cpu_per_frame_s for phase in self.limits) * self.per_cpu_s
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -146,15 +157,18 @@ def compare(
     subscribers: int,
     seconds: float,
     scratch: Path,
+    limit: Receiver | None = None,
 ) -> Compared:
-    """Measure each receiver once per round, alone, at the rate at which it is half busy.
+    """Measure each receiver once per round, at the rate at which it is half busy.
 
+    With ``limit``, each of our receivers and the limit are sent the same events in turns, at our receiver's rate: the
+    machine's speed varies from minute to minute, and the cost of a frame with the rate. All others are measured alone.
     Other tools are measured in the first round only, and only in the patterns that `_for_peers` accepts. A receiver
     that failed is named in the errors and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
     """
     compared = Compared()
     try:
-        _compare(compared, receivers, patterns, rounds, subscribers, seconds, scratch)
+        _compare(compared, receivers, patterns, rounds, subscribers, seconds, scratch, limit)
     except KeyboardInterrupt:
         compared.interrupted = True
     return compared
@@ -168,6 +182,7 @@ def _compare(
     subscribers: int,
     seconds: float,
     scratch: Path,
+    limit: Receiver | None,
 ) -> None:
     rows, wrong = compared.rows, compared.wrong
     rates: dict[tuple[str, str], float] = {}
@@ -178,9 +193,13 @@ def _compare(
         for receiver in receivers:
             if receiver.name in failed or (receiver.peer and number > 1):
                 continue
-            phases: list[tuple[Pattern, Phase]] = []
+            phases: list[tuple[Pattern, list[Phase], list[Phase]]] = []
             try:
-                with running(receiver, subscribers, scratch) as one:
+                with contextlib.ExitStack() as stack:
+                    one = stack.enter_context(running(receiver, subscribers, scratch))
+                    beside = None
+                    if limit is not None and not receiver.peer and receiver.name != limit.name:
+                        beside = stack.enter_context(running(limit, subscribers, scratch))
                     for pattern in patterns if not receiver.peer else filter(_for_peers, patterns):
                         key = (receiver.name, pattern.name)
                         if key not in rates:
@@ -188,8 +207,10 @@ def _compare(
                             rates[key] = similar[like] = half_busy_rate(
                                 one, pattern, similar.get(like, receiver.first_rate / frames(one, pattern))
                             )
-                        phases.append((pattern, one.send(paced(rates[key], pattern, seconds))))
-                    one.stop()
+                        phases.append((pattern, *_sent(one, beside, rates[key], pattern, seconds)))
+                    everyone = [one] if beside is None else [one, beside]
+                    for each in everyone:
+                        each.stop()
             except ReceiverError as error:
                 wrong.append(str(error))
                 failed.add(receiver.name)
@@ -198,12 +219,27 @@ def _compare(
                 wrong.append(f"{receiver.name}: {type(error).__name__}: {error}")
                 failed.add(receiver.name)
                 continue
-            if lost := not_received(one):
-                wrong.append(f"{lost} (round {number})")
-            for pattern, phase in phases:
+            wrong += [f"{lost} (round {number})" for each in everyone if (lost := not_received(each))]
+            for pattern, ours, limits in phases:
                 row = rows.setdefault((receiver.name, pattern.name), Row(receiver.name, pattern))
-                if late := row.add(one, phase):
-                    wrong.append(f"{late} (round {number})")
+                row.limits += limits
+                for phase in ours:
+                    if late := row.add(one, phase):
+                        wrong.append(f"{late} (round {number})")
+
+
+def _sent(
+    one: Running, beside: Running | None, rate: float, pattern: Pattern, seconds: float
+) -> tuple[list[Phase], list[Phase]]:
+    """Send to a receiver for ``seconds``; return its results, and those of the limit ``beside`` it, if any.
+
+    The turns are limit, receiver, receiver, limit: a steady change of the machine's speed then cancels out.
+    """
+    if beside is None:
+        return [one.send(paced(rate, pattern, seconds))], []
+    order = paced(rate, pattern, seconds / 2)
+    first, ours, again = beside.send(order), one.send(order), one.send(order)
+    return [ours, again], [first, beside.send(order)]
 
 
 def _for_peers(pattern: Pattern) -> bool:

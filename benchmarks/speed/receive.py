@@ -17,7 +17,8 @@ COLUMNS = (
 )
 NOTE = (
     f"Events to all subscribers, {PADDING.frame_bytes}-byte frames with our own padding unless it says otherwise.\n"
-    "Per CPU-s: mean of the rounds, from–to: the rounds (other tools: one), a read: frames that a read brought.\n"
+    "Per CPU-s: mean, from–to: all turns (other tools: one), a read: frames that a read brought.\n"
+    "Of limit: ours in turns with the C reader, both at the rate of ours; other tools by the C reader's own row.\n"
     "Ours records every delivery; the other tools decode each event and keep its latency. All have the same sender.\n"
     "CPU and memory are those of all of the receiver's processes; kernel: its share of the CPU."
 )
@@ -30,8 +31,13 @@ class Measured:
     rows: dict[tuple[str, str], Row]
 
     def ratio(self, over: str, under: str, pattern: Pattern = FAN_OUT) -> float | None:
-        """Return the frames per CPU-second of one receiver divided by those of another, or None if unknown."""
+        """Return the frames per CPU-second of one receiver divided by those of another, or None if unknown.
+
+        If the second is the limit and both were measured in turns, it is the ratio of those turns.
+        """
         top, bottom = self.rows.get((over, pattern.name)), self.rows.get((under, pattern.name))
+        if under == receivers.LIMIT and top and top.of_limit is not None:
+            return top.of_limit
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 
 
@@ -93,6 +99,7 @@ def measured(
         options.subscribers,
         options.seconds,
         options.scratch,
+        next((one for one in chosen if one.name == receivers.LIMIT and not one.missing), None),
     )
     section.failures, section.interrupted = compared.wrong, compared.interrupted
     section.note += f"\n{measure.others_note(compared.rows.values())}"
@@ -120,6 +127,7 @@ def _figure(what: str, receiver: Receiver, row: Row) -> Figure:
         value=row.per_cpu_s,
         unit="frames per CPU-s",
         role="limit" if receiver.name == receivers.LIMIT else "" if receiver.peer else "ours",
+        of_limit=row.of_limit,
         each=tuple(1 / phase.cpu_per_frame_s for phase in row.phases),
         details={
             "service": receiver.service.title,

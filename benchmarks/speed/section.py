@@ -36,6 +36,7 @@ class Figure:
 
     ``payload`` is :data:`OWN` or :data:`REAL`, or None for a figure that does not depend on it. ``each`` has the values
     of all rounds, ``details`` further figures, such as memory. ``role`` is "ours", "limit" or "" for another tool.
+    ``of_limit`` is the ratio to the limit if both were measured in turns; if it is None, the values are compared.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Figure:
     each: tuple[float, ...] = ()
     #: True if a lower value is better.
     cost: bool = False
+    of_limit: float | None = None
     details: Mapping[str, float | str | None] = field(default_factory=dict)
 
 

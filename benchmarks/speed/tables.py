@@ -76,7 +76,10 @@ def _compared(
     same = [each[payload] for each in tools.values() if payload in each]
     limit = next((each for each in same if each.role == "limit"), None)
     ours = next((each for each in same if each.role == "ours"), None)
-    of_limit = "–" if limit is None or one is limit else f"{_times(one, limit):.2f}"
+    ratio = one.of_limit
+    if ratio is None and limit is not None and one is not limit:
+        ratio = _times(one, limit)
+    of_limit = "–" if ratio is None else f"{ratio:.2f}"
     times = "–" if ours is None or one.role else f"{_times(ours, one):.1f} ×"
     return of_limit, times
 
