@@ -166,66 +166,68 @@ def compare(
     Other tools are measured in the first round only, and only in the patterns that `_for_peers` accepts. A receiver
     that failed is named in the errors and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
     """
-    compared = Compared()
+    measuring = _Measuring(subscribers, seconds, scratch, limit)
     try:
-        _compare(compared, receivers, patterns, rounds, subscribers, seconds, scratch, limit)
+        for number in range(1, rounds + 1):
+            for receiver in receivers:
+                if not (receiver.peer and number > 1):
+                    measuring.measure(receiver, patterns, number)
     except KeyboardInterrupt:
-        compared.interrupted = True
-    return compared
+        measuring.compared.interrupted = True
+    return measuring.compared
 
 
-def _compare(
-    compared: Compared,
-    receivers: Sequence[Receiver],
-    patterns: Sequence[Pattern],
-    rounds: int,
-    subscribers: int,
-    seconds: float,
-    scratch: Path,
-    limit: Receiver | None,
-) -> None:
-    rows, wrong = compared.rows, compared.wrong
-    rates: dict[tuple[str, str], float] = {}
-    #: Start value for the search of a rate, by (receiver, frames per write): the rate found for the last such pattern.
-    similar: dict[tuple[str, int], float] = {}
-    failed: set[str] = set()
-    for number in range(1, rounds + 1):
-        for receiver in receivers:
-            if receiver.name in failed or (receiver.peer and number > 1):
-                continue
-            phases: list[tuple[Pattern, list[Phase], list[Phase]]] = []
-            try:
-                with contextlib.ExitStack() as stack:
-                    one = stack.enter_context(running(receiver, subscribers, scratch))
-                    beside = None
-                    if limit is not None and not receiver.peer and receiver.name != limit.name:
-                        beside = stack.enter_context(running(limit, subscribers, scratch))
-                    for pattern in patterns if not receiver.peer else filter(_for_peers, patterns):
-                        key = (receiver.name, pattern.name)
-                        if key not in rates:
-                            like = (receiver.name, pattern.frames_per_write)
-                            rates[key] = similar[like] = half_busy_rate(
-                                one, pattern, similar.get(like, receiver.first_rate / frames(one, pattern))
-                            )
-                        phases.append((pattern, *_sent(one, beside, rates[key], pattern, seconds)))
-                    everyone = [one] if beside is None else [one, beside]
-                    for each in everyone:
-                        each.stop()
-            except ReceiverError as error:
-                wrong.append(str(error))
-                failed.add(receiver.name)
-                continue
-            except Exception as error:  # if a tool fails in any way, still measure the others
-                wrong.append(f"{receiver.name}: {type(error).__name__}: {error}")
-                failed.add(receiver.name)
-                continue
-            wrong += [f"{lost} (round {number})" for each in everyone if (lost := not_received(each))]
-            for pattern, ours, limits in phases:
-                row = rows.setdefault((receiver.name, pattern.name), Row(receiver.name, pattern))
-                row.limits += limits
-                for phase in ours:
-                    if late := row.add(one, phase):
-                        wrong.append(f"{late} (round {number})")
+class _Measuring:
+    """Measures one receiver after the other, and keeps the results and the rates at which they are half busy."""
+
+    def __init__(self, subscribers: int, seconds: float, scratch: Path, limit: Receiver | None) -> None:
+        self.compared = Compared()
+        self._subscribers, self._seconds, self._scratch, self._limit = subscribers, seconds, scratch, limit
+        self._rates: dict[tuple[str, str], float] = {}
+        #: Start of the search for a rate, by (receiver, frames per write): the rate found for the last such pattern.
+        self._similar: dict[tuple[str, int], float] = {}
+        self._failed: set[str] = set()
+
+    def measure(self, receiver: Receiver, patterns: Sequence[Pattern], number: int) -> None:
+        """Measure a receiver in round ``number``, unless it has failed before."""
+        if receiver.name in self._failed:
+            return
+        try:
+            self._measure(receiver, patterns, number)
+        except ReceiverError as error:
+            self.compared.wrong.append(str(error))
+            self._failed.add(receiver.name)
+        except Exception as error:  # if a tool fails in any way, still measure the others
+            self.compared.wrong.append(f"{receiver.name}: {type(error).__name__}: {error}")
+            self._failed.add(receiver.name)
+
+    def _measure(self, receiver: Receiver, patterns: Sequence[Pattern], number: int) -> None:
+        rows, wrong = self.compared.rows, self.compared.wrong
+        with contextlib.ExitStack() as stack:
+            one = stack.enter_context(running(receiver, self._subscribers, self._scratch))
+            beside = None
+            if self._limit is not None and not receiver.peer and receiver.name != self._limit.name:
+                beside = stack.enter_context(running(self._limit, self._subscribers, self._scratch))
+            sent = [
+                (pattern, *_sent(one, beside, self._rate(receiver, one, pattern), pattern, self._seconds))
+                for pattern in patterns
+                if not receiver.peer or _for_peers(pattern)
+            ]
+            everyone = [one] if beside is None else [one, beside]
+            for each in everyone:
+                each.stop()
+        wrong += [f"{lost} (round {number})" for each in everyone if (lost := not_received(each))]
+        for pattern, phases, limits in sent:
+            row = rows.setdefault((receiver.name, pattern.name), Row(receiver.name, pattern))
+            row.limits += limits
+            wrong += [f"{late} (round {number})" for phase in phases if (late := row.add(one, phase))]
+
+    def _rate(self, receiver: Receiver, one: Running, pattern: Pattern) -> float:
+        key, like = (receiver.name, pattern.name), (receiver.name, pattern.frames_per_write)
+        if key not in self._rates:
+            first = self._similar.get(like, receiver.first_rate / frames(one, pattern))
+            self._rates[key] = self._similar[like] = half_busy_rate(one, pattern, first)
+        return self._rates[key]
 
 
 def _sent(
