@@ -40,7 +40,8 @@ class PortWindows:
     def __init__(self, low: int = 0, high: int = 0) -> None:
         self._low, self._high = low, high
         self._next = random.randint(low, high)
-        self._known = high - low >= _PORTS
+        #: False if there is no range, or once the kernel has refused the option.
+        self._usable = high - low >= _PORTS
 
     @classmethod
     def of_this_machine(cls) -> "PortWindows":
@@ -54,12 +55,12 @@ class PortWindows:
         EADDRNOTAVAIL means that no port of the whole range is free.
         """
         size, tried = _PORTS, 0
-        while self._known and tried <= self._high - self._low:
+        while self._usable and tried <= self._high - self._low:
             low, high = self._window(size)
             try:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, _value(low, high))
             except OSError:
-                self._known = False
+                self._usable = False
                 break
             code = sock.connect_ex(address)
             if code != errno.EADDRNOTAVAIL:
