@@ -15,7 +15,7 @@ FOLDER = "loadgen/native"
 SOURCES = (
     "module.c", "rows.c", "fast_path.c", "deliveries.c", "known.c", "json_scan.c", "json_canonical.c", "times.c",
     "queue.c", "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
-    "publish_lane.c", "publish_message.c", "answers.c", "stacks.c",
+    "publish_lane.c", "publish_message.c", "answers.c", "stacks.c", "slice.c",
     "json_path.c", "lane.c", "mqtt_packets.c", "names.c", "owed.c", "template.c", "template_lane.c",
     "tls_library.c", "tls_context.c", "tls_ends.c", "tls.c",
 )  # fmt: skip

@@ -27,6 +27,7 @@ Publishing:
 - `answers.c` handles an answer by which the service accepts all events of such a publish (protocol).
 
 - `stacks.c` keeps the memory of Python stacks for the next greenlets.
+- `slice.c` shortens a thread's time slice.
 
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -75,6 +76,7 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             load_tls,
             masked,
             now_ns,
+            shorten_slice,
             stamped,
             stop,
         )
@@ -115,6 +117,7 @@ __all__ = [
     "available",
     "keep_stacks",
     "kept_stacks",
+    "shorten_slice",
     "load_tls",
     "masked",
     "now_ns",

@@ -7,6 +7,7 @@ PyObject *sending_stamped(PyObject *module, PyObject *const *args, Py_ssize_t co
 PyObject *sending_masked(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *stacks_keep(PyObject *module, PyObject *ignored);
 PyObject *stacks_kept(PyObject *module, PyObject *ignored);
+PyObject *slice_shorten(PyObject *module, PyObject *slice);
 
 static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromLongLong(clock_ns());
@@ -23,6 +24,7 @@ static PyMethodDef functions[] = {
     {"masked", (PyCFunction)(void (*)(void))sending_masked, METH_FASTCALL, NULL},
     {"keep_stacks", stacks_keep, METH_NOARGS, NULL},
     {"kept_stacks", stacks_kept, METH_NOARGS, NULL},
+    {"shorten_slice", slice_shorten, METH_O, NULL},
     {"stop", stop, METH_NOARGS, NULL},
     {"load_tls", tls_load, METH_O, NULL},
     {NULL, NULL, 0, NULL},
