@@ -30,8 +30,8 @@ def spare_existing() -> None:
     """Exempt all objects that exist now from later collections, and make collections rare.
 
     Call it when all long-lived objects exist, before connections are opened. A process that opens thousands of
-    connections and keeps them would otherwise scan them again and again: that took a third of the embedded server's CPU
-    time, in pauses that delay what it sends.
+    connections and keeps them would otherwise scan them again and again: that took 30 % of the embedded server's CPU
+    time while 15,000 clients connected, in pauses that delay what it sends.
     """
     gc.collect()
     gc.freeze()

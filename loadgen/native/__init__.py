@@ -117,9 +117,9 @@ __all__ = [
     "available",
     "keep_stacks",
     "kept_stacks",
-    "shorten_slice",
     "load_tls",
     "masked",
     "now_ns",
+    "shorten_slice",
     "stamped",
 ]

@@ -10,8 +10,8 @@ from loadgen.measure import heap
 #: Time for which the event loop or the writing thread may hold the GIL while the other waits for it. With CPython's
 #: default of 5 ms, each of the two waited 5 ms about a hundred times a second.
 _TURN_S: Final = 0.0005
-#: Time slice of this process's threads, the shortest that Linux has. With its default of about 3 ms, a request that was
-#: due waited for the slice of whatever else ran on the core, such as the embedded server.
+#: Time slice of this process's threads, the shortest that Linux has. With its default of a millisecond or more, a
+#: request that was due waited for the slice of whatever else ran on the core, such as the embedded server.
 _SLICE_NS: Final = 100_000
 
 

@@ -1,10 +1,12 @@
 """Test events that the fast path knows from another connection: they give the same rows."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 from typing import Any
 
+import mqtt5
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,16 @@ def connection(rows: native.Rows, tokens: tuple[str, ...] = ("_lg",), checked: b
     for number in range(3):
         fast_path.add(f"s{number}", number)
     return fast_path
+
+
+def mqtt_packet(_: str, text: str) -> bytes:
+    return bytes(mqtt5.PublishPacket("a/b", text.encode()).write())
+
+
+def mqtt_connection(rows: native.Rows) -> Any:
+    lane = native.PacketFastPath(rows, ("_lg",))
+    lane.add("a/b", 1)
+    return lane
 
 
 def rows_in(rows: native.Rows) -> list[list[int]]:
@@ -133,20 +145,27 @@ def test_events_that_nobody_else_gets_are_recorded_whether_they_are_remembered_o
         (2_000, 1, 20),
     ],
 )
-def test_a_fan_out_is_compared_whatever_came_before(size: int, at_once: int, channels: int) -> None:
+@pytest.mark.parametrize(("connect", "carried"), [(connection, frame), (mqtt_connection, mqtt_packet)])
+def test_a_fan_out_is_compared_whatever_came_before(
+    connect: Callable[[native.Rows], Any],
+    carried: Callable[[str, str], bytes],
+    size: int,
+    at_once: int,
+    channels: int,
+) -> None:
     rows = native.Rows(9, 100_000)
-    everyone = [connection(rows) for _ in range(100)]
+    everyone = [connect(rows) for _ in range(100)]
     # Events that only one connection gets make the fast paths pause, and leave each connection at another place.
     before = 8_720
     for number in range(before):
-        data = frame("s1", event([1, 2, number, 4, 5], "x"))
+        data = carried("s1", event([1, 2, number, 4, 5], "x"))
         assert everyone[number * number % 97].take_frames(data, 7, 8) == len(data)
     assert rows.compared == 0
     rounds = 40
     for number in range(rounds):
         stamps = [[9, 2, number * at_once + each, 10**18 + number, 5] for each in range(at_once)]
         bursts = [
-            b"".join(frame("s1", event(stamp, chr(97 + channel) * size)) for stamp in stamps)
+            b"".join(carried("s1", event(stamp, chr(97 + channel) * size)) for stamp in stamps)
             for channel in range(channels)
         ]
         for who, fast_path in enumerate(everyone):
